@@ -1,0 +1,1 @@
+"""who should know: rules, alert lifecycle, subscriptions, notifications"""

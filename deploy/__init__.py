@@ -1,0 +1,1 @@
+"""running it: local services, compose, systemd, Kubernetes"""

@@ -1,0 +1,1 @@
+"""the door: MQTT gateway, payload decoders, framing, hand-over to Kafka"""

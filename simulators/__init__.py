@@ -1,0 +1,1 @@
+"""devices that do not exist: simulated city, replay of recordings, ledger"""

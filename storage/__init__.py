@@ -1,0 +1,1 @@
+"""the database: migrations, exactly-once sink, queries"""

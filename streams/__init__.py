@@ -1,0 +1,1 @@
+"""what the data mean: windows, quality, indices, delays, anomalies, and the Faust application around them"""

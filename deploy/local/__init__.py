@@ -1,0 +1,1 @@
+"""real services on this machine without Docker or root"""

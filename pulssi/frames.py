@@ -1,0 +1,208 @@
+"""frames: one Kafka record is one micro-batch of readings, vehicle events or indicators as an Arrow IPC stream
+
+The frame carries its schema (25 us a frame, whatever its length); compression is left to the Kafka producer. Columns
+of numbers become numpy arrays without a copy, and are read-only for that reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+
+from pulssi.errors import PoisonError, Reason
+
+READINGS = pa.schema(
+    [
+        ("series_id", pa.int64()),
+        ("event_time", pa.int64()),
+        ("receive_time", pa.int64()),
+        ("value", pa.float64()),
+        ("quality", pa.uint16()),
+        ("seq", pa.int64()),
+    ],
+)
+
+VEHICLES = pa.schema(
+    [
+        ("event_id", pa.int64()),  # xxh3-64 of topic and payload: the same message is the same event
+        ("vehicle", pa.string()),  # operator/number of the topic, such as 0012/01913
+        ("mode", pa.string()),
+        ("journey_type", pa.string()),  # journey, deadrun, signoff
+        ("event", pa.string()),  # vp, arr, dep ... in lower case
+        ("route", pa.string()),  # null outside a journey
+        ("direction", pa.int8()),  # 1 or 2
+        ("line", pa.string()),  # the number that passengers know
+        ("headsign", pa.string()),
+        ("trip", pa.string()),  # route/direction/operating day/start
+        ("stop", pa.int32()),
+        ("next_stop", pa.string()),
+        ("lat", pa.float64()),
+        ("lon", pa.float64()),
+        ("speed", pa.float64()),  # m/s
+        ("heading", pa.float64()),  # degrees
+        ("door", pa.int8()),
+        ("occupancy", pa.int8()),  # %
+        ("odometer", pa.float64()),  # m
+        ("delay_s", pa.int32()),  # positive = late
+        ("scheduled_time", pa.int64()),  # of the stop event, us
+        ("event_time", pa.int64()),
+        ("receive_time", pa.int64()),
+    ],
+)
+
+INDICATORS = pa.schema(
+    [
+        ("series_id", pa.int64()),
+        ("kind", pa.int16()),
+        ("window_start", pa.int64()),  # us UTC; windows are half-open [start, start + window_s)
+        ("window_s", pa.int32()),
+        ("n", pa.int32()),
+        ("n_excluded", pa.int32()),
+        ("completeness", pa.float64()),  # 0..1, of the expected readings
+        ("mean", pa.float64()),
+        ("min", pa.float64()),
+        ("max", pa.float64()),
+        ("std", pa.float64()),
+        ("last", pa.float64()),
+        ("p50", pa.float64()),
+        ("p95", pa.float64()),
+        ("p99", pa.float64()),
+        ("value", pa.float64()),
+        ("class_", pa.int16()),  # -1 = none
+        ("revision", pa.int32()),
+        ("flags", pa.int32()),  # pulssi.quality bits of everything in the window
+        ("receive_time", pa.int64()),  # newest receive time that went in: age and latency are measured from it
+    ],
+)
+
+
+class IndicatorKind(IntEnum):
+    """What one row of an indicator frame says."""
+
+    READING = 0  # one checked reading: value = the reading, last = its anomaly score, flags = its quality, window_s = 0
+    WINDOW = 1  # rolling statistics of one series; value = mean
+    DELAY = 2  # delay of one vehicle or route, seconds; value = median
+    ON_TIME = 3  # share of stop events inside the on-time band, percent
+    ANOMALY = 4  # value = anomaly score 0..1, last = the reading, mean = expected value, std = expected spread
+    AIR_INDEX = 5  # value = index number, class_ = class
+    TRAFFIC = 6  # value = share of free-flow speed, class_ = class
+    HEADWAY = 7  # value = cvh, class_ = level of service
+
+
+def encode(batch: pa.RecordBatch) -> bytes:
+    """The Arrow IPC stream of one batch."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def decode(data: bytes, schema: pa.Schema) -> pa.RecordBatch:
+    """The one batch of a frame.
+
+    Raises:
+        PoisonError: not an Arrow stream, another schema, or not exactly one batch.
+    """
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+            if not reader.schema.equals(schema):
+                raise PoisonError(Reason.BAD_FRAME, "the columns are not those of this version")
+            batch = reader.read_next_batch()
+            batch.validate()
+    except (pa.ArrowInvalid, pa.ArrowException, OSError, StopIteration) as error:
+        raise PoisonError(Reason.BAD_FRAME, str(error)) from error
+    return batch
+
+
+@dataclass(slots=True)
+class _Columns:
+    """A struct of equally long numpy arrays, one for each field of `SCHEMA`."""
+
+    SCHEMA: ClassVar[pa.Schema]
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Columns of one frame, as views on its bytes.
+
+        Raises:
+            PoisonError: the frame is not what it should be, or has nulls where numbers belong.
+        """
+        batch = decode(data, cls.SCHEMA)
+        if any(column.null_count for column in batch.columns):
+            raise PoisonError(Reason.BAD_FRAME, "a column of numbers holds nulls")
+        return cls(*(column.to_numpy() for column in batch.columns))
+
+    def encode(self) -> bytes:
+        """The frame of these columns."""
+        arrays = [
+            pa.array(getattr(self, field.name), type=self.SCHEMA.field(i).type) for i, field in enumerate(fields(self))
+        ]
+        return encode(pa.RecordBatch.from_arrays(arrays, schema=self.SCHEMA))
+
+    @classmethod
+    def concat(cls, parts: Sequence[Self]) -> Self:
+        """One after the other; a single part is returned as it is."""
+        if len(parts) == 1:
+            return parts[0]
+        names = [field.name for field in fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    @classmethod
+    def empty(cls, length: int = 0) -> Self:
+        """Writable zeros in the dtypes of the schema."""
+        return cls(*(np.zeros(length, field.type.to_pandas_dtype()) for field in cls.SCHEMA))
+
+    def take(self, index: np.ndarray) -> Self:
+        """Rows by index or boolean mask."""
+        return type(self)(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def __len__(self) -> int:
+        first: np.ndarray[Any, Any] = getattr(self, fields(self)[0].name)
+        return len(first)
+
+
+@dataclass(slots=True)
+class Readings(_Columns):
+    """Columns of readings; times in us UTC, `seq` -1 where the device gave none."""
+
+    SCHEMA: ClassVar[pa.Schema] = READINGS
+
+    series_id: np.ndarray
+    event_time: np.ndarray
+    receive_time: np.ndarray
+    value: np.ndarray
+    quality: np.ndarray
+    seq: np.ndarray
+
+
+@dataclass(slots=True)
+class Indicators(_Columns):
+    """Columns of indicators; see the schema above for units."""
+
+    SCHEMA: ClassVar[pa.Schema] = INDICATORS
+
+    series_id: np.ndarray
+    kind: np.ndarray
+    window_start: np.ndarray
+    window_s: np.ndarray
+    n: np.ndarray
+    n_excluded: np.ndarray
+    completeness: np.ndarray
+    mean: np.ndarray
+    min: np.ndarray
+    max: np.ndarray
+    std: np.ndarray
+    last: np.ndarray
+    p50: np.ndarray
+    p95: np.ndarray
+    p99: np.ndarray
+    value: np.ndarray
+    class_: np.ndarray
+    revision: np.ndarray
+    flags: np.ndarray
+    receive_time: np.ndarray

@@ -1,0 +1,96 @@
+"""one metrics contract for every process: received, sent, dropped by reason, errors, in flight, lag and age
+
+The same names in every component; what differs is the label `component` and the name of the other side.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """The metrics of one process.
+
+    Every component counts units of its own (readings, vehicle events, rows, notifications); `what` names the unit and
+    `source`/`target` the other side.
+    """
+
+    def __init__(self, component: str, registry: CollectorRegistry | None = None) -> None:
+        self.component = component
+        self.registry = registry or CollectorRegistry()
+        self._received = self._counter("pulssi_received", "Units taken in", "source", "what")
+        self._sent = self._counter("pulssi_sent", "Units handed over and confirmed", "target", "what")
+        self._dropped = self._counter("pulssi_dropped", "Units refused, each kept as a dead letter", "reason")
+        self._errors = self._counter("pulssi_errors", "Failures that were retried or ended something", "kind")
+        self._restarts = self._counter("pulssi_reconnects", "Connections made again", "target")
+        self._in_flight = self._gauge("pulssi_in_flight", "Taken in and not yet confirmed", "what")
+        self._limit = self._gauge("pulssi_limit", "Named bounds in force, from the settings", "what")
+        self._lag = self._gauge("pulssi_lag_records", "Records waiting in the source", "source")
+        self._age = self._gauge("pulssi_age_seconds", "Age of the newest unit handled, by receive time", "what")
+        self._up = self._gauge("pulssi_connected", "1 while the other side answers", "target")
+        self._latency = Histogram(
+            "pulssi_latency_seconds",
+            "From receive time to this component's hand-over",
+            ("component", "what"),
+            registry=self.registry,
+            buckets=_LATENCY_S,
+        )
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, ("component", *labels), registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, ("component", *labels), registry=self.registry)
+
+    def received(self, source: str, what: str, n: int = 1) -> None:
+        """`n` units came in from `source`."""
+        self._received.labels(self.component, source, what).inc(n)
+
+    def sent(self, target: str, what: str, n: int = 1) -> None:
+        """`n` units were handed to `target` and confirmed by it."""
+        self._sent.labels(self.component, target, what).inc(n)
+
+    def dropped(self, reason: str, n: int = 1) -> None:
+        """`n` units were refused for `reason` (a word of `pulssi.errors.Reason`, so the label set is bounded)."""
+        self._dropped.labels(self.component, reason).inc(n)
+
+    def error(self, kind: str) -> None:
+        """Something failed and is retried, or ended."""
+        self._errors.labels(self.component, kind).inc()
+
+    def reconnected(self, target: str) -> None:
+        """A connection was made again."""
+        self._restarts.labels(self.component, target).inc()
+
+    def in_flight(self, what: str, n: float) -> None:
+        """What is taken in and not yet confirmed, in units of `what` (bytes, readings ...)."""
+        self._in_flight.labels(self.component, what).set(n)
+
+    def limit(self, what: str, n: float) -> None:
+        """A bound from the settings, beside what it bounds."""
+        self._limit.labels(self.component, what).set(n)
+
+    def lag(self, source: str, records: int) -> None:
+        """Records that wait in `source`."""
+        self._lag.labels(self.component, source).set(records)
+
+    def age(self, what: str, seconds: float) -> None:
+        """How old the newest handled unit is."""
+        self._age.labels(self.component, what).set(seconds)
+
+    def connected(self, target: str, up: bool) -> None:  # noqa: FBT001  a gauge is set to what it is
+        """Whether `target` answers."""
+        self._up.labels(self.component, target).set(up)
+
+    def latency(self, what: str, seconds: float) -> None:
+        """One observed latency."""
+        self._latency.labels(self.component, what).observe(seconds)
+
+    def serve(self, host: str, port: int) -> int:
+        """Serve `/metrics` from a thread of its own and return the port; port -1 = do not serve, 0 = any free port."""
+        if port < 0:
+            return port
+        server, _thread = start_http_server(port, host, self.registry)
+        return int(server.server_port)

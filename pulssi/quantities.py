@@ -1,0 +1,84 @@
+"""the vocabulary of quantities: unit, valid range and largest credible step of each"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+
+class Kind(StrEnum):
+    """What a device or series is about; the `<kind>` level of our MQTT topics."""
+
+    AIR = "air"
+    WEATHER = "weather"
+    NOISE = "noise"
+    TRAFFIC = "traffic"
+    TRANSIT = "transit"
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One word of the vocabulary.
+
+    Attributes:
+        name: the word.
+        unit: unit of every stored value, in the plain spelling of RFC 8428 where it has one.
+        kind: the field that it belongs to.
+        low: lowest value that the sensors of a city can mean.
+        high: highest such value.
+        step_max: largest credible change between neighbouring readings; infinity where any is.
+        stuck_s: how long an unchanged value is credible, in seconds; infinity where constancy is normal.
+    """
+
+    name: str
+    unit: str
+    kind: Kind
+    low: float
+    high: float
+    step_max: float = np.inf
+    stuck_s: float = np.inf
+
+
+_HOUR = 3600.0
+_INF = float("inf")
+
+_ALL = (
+    Quantity("pm1", "ug/m3", Kind.AIR, -5, 1000, 200, 6 * _HOUR),
+    Quantity("pm2_5", "ug/m3", Kind.AIR, -5, 1000, 200, 6 * _HOUR),
+    Quantity("pm10", "ug/m3", Kind.AIR, -5, 2000, 500, 6 * _HOUR),
+    Quantity("no", "ug/m3", Kind.AIR, -5, 2000, 400, 6 * _HOUR),
+    Quantity("no2", "ug/m3", Kind.AIR, -5, 1000, 200, 6 * _HOUR),
+    Quantity("nox", "ug/m3", Kind.AIR, -5, 3000, 600, 6 * _HOUR),
+    Quantity("o3", "ug/m3", Kind.AIR, -5, 600, 100, 6 * _HOUR),
+    Quantity("so2", "ug/m3", Kind.AIR, -5, 2000, 400, 24 * _HOUR),
+    Quantity("co", "ug/m3", Kind.AIR, -50, 60_000, 10_000, 24 * _HOUR),
+    Quantity("trs", "ug/m3", Kind.AIR, -2, 500, 100, 24 * _HOUR),
+    Quantity("black_carbon", "ug/m3", Kind.AIR, -1, 100, 30, 6 * _HOUR),
+    Quantity("co2", "ppm", Kind.AIR, 250, 10_000, 2_000, 6 * _HOUR),
+    Quantity("temperature", "Cel", Kind.WEATHER, -60, 60, 10, 12 * _HOUR),
+    Quantity("road_temperature", "Cel", Kind.WEATHER, -60, 80, 10, 12 * _HOUR),
+    Quantity("dew_point", "Cel", Kind.WEATHER, -70, 50, 10, 12 * _HOUR),
+    Quantity("humidity", "%RH", Kind.WEATHER, 0, 100, 40, 24 * _HOUR),
+    Quantity("pressure", "hPa", Kind.WEATHER, 850, 1100, 10, 12 * _HOUR),
+    Quantity("wind_speed", "m/s", Kind.WEATHER, 0, 75, 40, 12 * _HOUR),
+    Quantity("wind_gust", "m/s", Kind.WEATHER, 0, 100, 60, 12 * _HOUR),
+    Quantity("wind_direction", "deg", Kind.WEATHER, 0, 360),
+    Quantity("rain_rate", "mm/h", Kind.WEATHER, 0, 400),
+    Quantity("sound_level", "dB", Kind.NOISE, 0, 150, 80, 6 * _HOUR),
+    Quantity("speed_mean", "km/h", Kind.TRAFFIC, 0, 200, 120, 6 * _HOUR),
+    Quantity("free_flow_share", "%", Kind.TRAFFIC, 0, 250),
+    Quantity("flow", "veh/h", Kind.TRAFFIC, 0, 14_000, 6_000, 24 * _HOUR),
+    Quantity("flow_share", "%", Kind.TRAFFIC, 0, 250),
+    Quantity("occupancy", "%", Kind.TRAFFIC, 0, 100, 90, 24 * _HOUR),
+    Quantity("delay", "s", Kind.TRANSIT, -7_200, 14_400),
+    Quantity("on_time_share", "%", Kind.TRANSIT, 0, 100),
+    Quantity("headway", "s", Kind.TRANSIT, 0, 14_400),
+    Quantity("battery", "%", Kind.SYSTEM, 0, 100),
+    Quantity("rssi", "dBm", Kind.SYSTEM, -200, 30),
+)
+
+QUANTITIES: dict[str, Quantity] = {quantity.name: quantity for quantity in _ALL}
+"""Every quantity by its name."""
