@@ -77,6 +77,7 @@ INDICATORS = pa.schema(
         ("revision", pa.int32()),
         ("flags", pa.int32()),  # pulssi.quality bits of everything in the window
         ("receive_time", pa.int64()),  # newest receive time that went in: age and latency are measured from it
+        ("position", pa.int64()),  # offset of the source record that gave this row: a replayed row is known by it
     ],
 )
 
@@ -206,3 +207,4 @@ class Indicators(_Columns):
     revision: np.ndarray
     flags: np.ndarray
     receive_time: np.ndarray
+    position: np.ndarray
