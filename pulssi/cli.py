@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pulssi.commands.bench import bench
 from pulssi.errors import ConfigurationError, FencedError
 from pulssi.settings import load_settings
 
@@ -57,6 +58,9 @@ def notify(config: Config = None) -> None:
 def api(config: Config = None) -> None:
     """Serve the HTTP API and the live page."""
     _run("dashboards.server", config)
+
+
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 
 
 def _run(module: str, config: Path | None) -> None:

@@ -1,0 +1,1 @@
+"""sub-commands, one file for each part of the system"""
