@@ -1,0 +1,45 @@
+"""Mosquitto: from PATH, else from Debian's package."""
+
+import os
+import shutil
+from pathlib import Path
+
+from deploy.local.debs import unpack
+from deploy.local.ports import answers
+from deploy.local.supervisor import Child
+from deploy.local.user import unprivileged
+
+RELEASE = "trixie"
+"""2.0.21; Debian 12's 2.0.11 ignores the in-flight window."""
+CONNECT = b"\x10\x12\x00\x04MQTT\x05\x02\x00\x05\x00\x00\x05probe"
+"""MQTT 5 CONNECT, clean start, keep-alive 5 s, client id `probe`."""
+CONNACK = b"\x20"
+
+
+def find(dist: Path) -> Path:
+    """The program.
+
+    Raises:
+        MissingToolError: it is not installed and its package cannot be had.
+    """
+    installed = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if installed:
+        return Path(installed)
+    return unpack("mosquitto", ["mosquitto"], dist, programs=["usr/sbin"], release=RELEASE).path / "usr/sbin/mosquitto"
+
+
+def child(program: Path, data: Path, log_path: Path, host: str, port: int) -> Child:
+    """The broker as a child, its configuration written beside its data."""
+    data.mkdir(parents=True, exist_ok=True)
+    run_as = unprivileged([data, program.parent])
+    run_as.own(data)
+    template = Path(__file__).with_name("mosquitto.conf").read_text(encoding="utf-8")
+    configuration = data / "mosquitto.conf"
+    configuration.write_text(template.format(host=host, port=port, data=data), encoding="utf-8")
+    return Child(
+        "mosquitto",
+        [program, "-c", configuration],
+        log_path,
+        ready=answers(host, port, CONNECT, CONNACK),
+        run_as=run_as.prefix,
+    )

@@ -1,0 +1,3 @@
+"""Fixtures of the whole suite live in tests/fixtures, one plugin an idea."""
+
+pytest_plugins = ["tests.fixtures.local_services"]

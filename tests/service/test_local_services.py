@@ -1,0 +1,61 @@
+"""The servers that tests and `pulssi up` run are the real ones."""
+
+import psycopg
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from paho.mqtt import client as mqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+pytestmark = pytest.mark.service
+
+
+def test_mosquitto_takes_a_persistent_mqtt_5_session_with_a_wide_window(mosquitto):
+    host, port = mosquitto
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, "probe", protocol=mqtt.MQTTv5)
+    answers = []
+    client.on_connect = lambda _client, _data, _flags, reason, properties: answers.append((reason, properties))
+    session = Properties(PacketTypes.CONNECT)
+    session.SessionExpiryInterval = 60
+    client.connect(host, port, clean_start=False, properties=session)
+    while not answers:
+        client.loop(timeout=0.1)
+    client.disconnect()
+    reason, properties = answers[0]
+    assert not reason.is_failure
+    assert getattr(properties, "ReceiveMaximum", 65535) == 65535
+    assert properties.MaximumPacketSize == 1 << 20
+
+
+async def _make_topic(bootstrap: str) -> list[str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic("local.probe", num_partitions=2, replication_factor=1)])
+        return await admin.list_topics()
+    finally:
+        await admin.close()
+
+
+def test_kafka_makes_topics_as_soon_as_it_is_ready(kafka):
+    import asyncio
+
+    assert "local.probe" in asyncio.run(_make_topic(kafka))
+
+
+def test_each_tier_is_what_it_says(each_tier):
+    with psycopg.connect(each_tier.conninfo, autocommit=True) as connection:
+        preloaded = connection.execute("SHOW shared_preload_libraries").fetchone()[0]
+        assert (preloaded == "timescaledb") == (each_tier.tier == "timescaledb")
+        if each_tier.tier == "timescaledb":
+            connection.execute("CREATE EXTENSION timescaledb")
+            connection.execute("CREATE TABLE readings (event_time timestamptz NOT NULL)")
+            connection.execute("SELECT create_hypertable('readings', by_range('event_time'))")
+
+
+def test_a_fresh_database_is_empty_and_its_password_is_needed(fresh_database):
+    count = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+    with psycopg.connect(fresh_database.conninfo) as connection:
+        assert connection.execute(count).fetchone() == (0,)
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(fresh_database.conninfo.replace(fresh_database.password, "wrong"))
