@@ -5,6 +5,8 @@ The same names in every component; what differs is the label `component` and the
 
 from __future__ import annotations
 
+from wsgiref.simple_server import WSGIServer
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -20,6 +22,7 @@ class Metrics:
     def __init__(self, component: str, registry: CollectorRegistry | None = None) -> None:
         self.component = component
         self.registry = registry or CollectorRegistry()
+        self._server: WSGIServer | None = None
         self._received = self._counter("pulssi_received", "Units taken in", "source", "what")
         self._sent = self._counter("pulssi_sent", "Units handed over and confirmed", "target", "what")
         self._dropped = self._counter("pulssi_dropped", "Units refused, each kept as a dead letter", "reason")
@@ -92,5 +95,12 @@ class Metrics:
         """Serve `/metrics` from a thread of its own and return the port; port -1 = do not serve, 0 = any free port."""
         if port < 0:
             return port
-        server, _thread = start_http_server(port, host, self.registry)
-        return int(server.server_port)
+        self._server, _thread = start_http_server(port, host, self.registry)
+        return int(self._server.server_port)
+
+    def close(self) -> None:
+        """Stop serving."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None

@@ -20,11 +20,7 @@ def names() -> list[str]:
 
 
 def bench(context: typer.Context, name: str) -> None:
-    """Measure one stage (see `tests/bench`); the last line is one JSON object.
-
-    Raises:
-        ConfigurationError: not run from a checkout, or an unknown bench.
-    """
+    """Measure one stage (see `tests/bench`); the last line is one JSON object."""
     if name not in names():
         known = ", ".join(names()) or "none: benches need a checkout of the repository"
         raise ConfigurationError(f"there is no bench {name!r}; known: {known}")
