@@ -22,6 +22,7 @@ class Metrics:
     def __init__(self, component: str, registry: CollectorRegistry | None = None) -> None:
         self.component = component
         self.registry = registry or CollectorRegistry()
+        self.contract: list[tuple[str, str, tuple[str, ...], str]] = []
         self._server: WSGIServer | None = None
         self._received = self._counter("pulssi_received", "Units taken in", "source", "what")
         self._sent = self._counter("pulssi_sent", "Units handed over and confirmed", "target", "what")
@@ -33,19 +34,19 @@ class Metrics:
         self._lag = self._gauge("pulssi_lag_records", "Records waiting in the source", "source")
         self._age = self._gauge("pulssi_age_seconds", "Age of the newest unit handled, by receive time", "what")
         self._up = self._gauge("pulssi_connected", "1 while the other side answers", "target")
-        self._latency = Histogram(
-            "pulssi_latency_seconds",
-            "From receive time to this component's hand-over",
-            ("component", "what"),
-            registry=self.registry,
-            buckets=_LATENCY_S,
-        )
+        self._latency = self._histogram("pulssi_latency_seconds", "From receive time to hand-over", "what")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        self.contract.append((f"{name}_total", "counter", labels, text))
         return Counter(name, text, ("component", *labels), registry=self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        self.contract.append((name, "gauge", labels, text))
         return Gauge(name, text, ("component", *labels), registry=self.registry)
+
+    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
+        self.contract.append((name, "histogram", labels, text))
+        return Histogram(name, text, ("component", *labels), registry=self.registry, buckets=_LATENCY_S)
 
     def received(self, source: str, what: str, n: int = 1) -> None:
         """`n` units came in from `source`."""

@@ -93,13 +93,14 @@ class Topics:
         """Every topic with its partitions and configuration."""
         kept = {"retention.ms": str(retention_ms), "max.message.bytes": str(8 << 20)}
         compacted = {"cleanup.policy": "compact", "max.message.bytes": str(8 << 20)}
+        alerts = {**compacted, "min.compaction.lag.ms": str(4 * retention_ms)}  # each step is read before it goes
         state = {**compacted, "max.message.bytes": str(64 << 20), "segment.ms": "600000"}
         return [
             TopicSpec(self.readings, self.partitions, kept),
             TopicSpec(self.vehicles, self.partitions, kept),
             TopicSpec(self.indicators, self.partitions, kept),
             TopicSpec(self.series, 1, compacted),
-            TopicSpec(self.alerts, self.partitions, {**kept, "retention.ms": str(4 * retention_ms)}),
+            TopicSpec(self.alerts, self.partitions, alerts),
             TopicSpec(self.deadletters, 1, {**kept, "retention.ms": str(4 * retention_ms)}),
             TopicSpec(self.state, self.partitions, state),
         ]
