@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pulssi.commands.bench import bench
+from pulssi.commands.db import app as db
 from pulssi.errors import ConfigurationError, FencedError
 from pulssi.settings import load_settings
 
@@ -61,6 +62,7 @@ def api(config: Config = None) -> None:
 
 
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
+app.add_typer(db, name="db")
 
 
 def _run(module: str, config: Path | None) -> None:
