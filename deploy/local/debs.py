@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from deploy.local.store import MissingToolError, once
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 HOST_LIBRARIES = frozenset({"libc6", "libcrypt1", "libgcc-s1"})
 """What a program of the host's own release takes from the host."""
+LIBRARY = re.compile(r"lib|zlib")
 NOT_NEEDED = ("apt", "usr/share/doc", "usr/share/man", "usr/share/lintian", "usr/lib/postgresql/*/lib/bitcode")
 
 
@@ -40,7 +41,10 @@ class Tree:
         """Where the tree's shared libraries lie."""
         folders = (self.path / "lib", self.path / "usr/lib")
         triplets = [folder for top in folders if top.is_dir() for folder in sorted(top.glob("*-linux-gnu*"))]
-        return tuple(triplets)
+        private = [
+            one for top in triplets for one in sorted(top.iterdir()) if one.is_dir() and any(one.glob("lib*.so*"))
+        ]
+        return (*triplets, *private)
 
     @property
     def loader(self) -> Path:
@@ -126,12 +130,12 @@ class _Apt:
         return done.stdout
 
     def closure(self, wanted: Sequence[str], without: Iterable[str]) -> list[str]:
-        """The wanted packages and every package of libraries (`lib*`) that they need, but for those in `without`."""
+        """The wanted packages and every package of libraries that they need, but for those in `without`."""
         known, front = set(wanted), list(wanted)
         left_out = set(without)
         while front:
             needed = _needed(self.run("apt-cache", "depends", *front))
-            front = sorted(name for name in needed if name.startswith("lib") and name not in known | left_out)
+            front = sorted(name for name in needed if LIBRARY.match(name) and name not in known | left_out)
             known.update(front)
         return sorted(known - left_out)
 
@@ -175,7 +179,7 @@ def _wrap(tree: Tree, programs: Path) -> None:
     else:
         start = f'LD_LIBRARY_PATH="{libraries}" exec "$0.real" "$@"'
     for program in sorted(programs.iterdir()):
-        if program.is_symlink() or not program.is_file():
+        if program.is_symlink() or not (program.is_file() and os.access(program, os.X_OK)):
             continue
         with program.open("rb") as opened:
             if opened.read(4) != b"\x7fELF":
@@ -193,6 +197,7 @@ def unpack(
     programs: Sequence[str] = (),
     release: str | None = None,
     without: Iterable[str] = (),
+    finish: Callable[[Tree], None] = lambda _tree: None,
 ) -> Tree:
     """Unpack Debian packages with the libraries that they need, once.
 
@@ -203,6 +208,7 @@ def unpack(
         programs: folders of the tree whose programs are to run.
         release: the Debian release to take them from; the host's own by default.
         without: libraries that are not needed for our purpose.
+        finish: what else to do to the tree before it counts as unpacked; it is moved afterwards.
 
     Returns:
         The tree.
@@ -225,5 +231,6 @@ def unpack(
         _absolute_links_stay_inside(folder)
         for one in programs:
             _wrap(Tree(folder, own_libc), folder / one)
+        finish(Tree(folder, own_libc))
 
     return Tree(once(dist / name, fill), own_libc)
