@@ -2,7 +2,7 @@
 
 from deploy.local.database import Database
 from deploy.local.services import LocalServices, PortInUseError, RootInUseError
-from deploy.local.store import MissingToolError
+from deploy.fetch.store import MissingToolError
 from deploy.local.supervisor import Child, ChildError, Supervisor
 
 __all__ = [

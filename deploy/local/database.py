@@ -10,11 +10,11 @@ from typing import Literal
 
 import psycopg
 
-from deploy.local.debs import unpack
-from deploy.local.store import MissingToolError
+from deploy.fetch.debs import unpack
+from deploy.fetch.store import MissingToolError
 from deploy.local.supervisor import Child, ChildError
 from deploy.local.user import RunAs, unprivileged
-from deploy.local.wheels import install
+from deploy.fetch.wheels import install
 
 Tier = Literal["auto", "timescaledb", "postgres"]
 USER = "postgres"

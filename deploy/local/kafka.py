@@ -9,12 +9,12 @@ import subprocess
 import uuid
 from pathlib import Path
 
-from deploy.local.debs import unpack
+from deploy.fetch.debs import unpack
 from deploy.local.ports import answers
-from deploy.local.store import MissingToolError, once
+from deploy.fetch.store import MissingToolError, once
 from deploy.local.supervisor import Child, ChildError
 from deploy.local.user import unprivileged
-from deploy.local.wheels import install
+from deploy.fetch.wheels import install
 
 JAVA_MIN = 17
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from deploy.local.debs import unpack
+from deploy.fetch.debs import unpack
 from deploy.local.ports import answers
 from deploy.local.supervisor import Child
 from deploy.local.user import unprivileged

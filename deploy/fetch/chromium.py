@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from deploy.local.debs import Tree, unpack
-from deploy.local.store import MissingToolError
+from deploy.fetch.debs import Tree, unpack
+from deploy.fetch.store import MissingToolError
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PACKAGES = ("chromium", "chromium-common", "fonts-dejavu-core")

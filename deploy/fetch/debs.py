@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.store import MissingToolError, once
+from deploy.fetch.store import MissingToolError, once
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 HOST_LIBRARIES = frozenset({"libc6", "libcrypt1", "libgcc-s1"})

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy.local.store import MissingToolError, once
+from deploy.fetch.store import MissingToolError, once
 
 LOCKS = Path(__file__).parent / "wheels"
 
