@@ -1,7 +1,8 @@
 """Make the virtual environment of a checkout with nothing but Python: `python3 -m deploy.environment`.
 
-The tools come by exact hash from requirements/dev.txt, through whatever package index this machine is set to. Debian's
-Python without python3-venv cannot make an environment with pip in it; then pip comes from Debian's package of it, unpacked.
+The tools come by exact hash from requirements/dev.txt, through whatever package index this machine is set to.
+Debian's Python without python3-venv cannot make an environment with pip in it; then pip comes from Debian's package of
+it, unpacked.
 """
 
 import importlib.util
@@ -54,7 +55,9 @@ def main() -> int:
         sys.stderr.write(f"make env: {error}\n")
         return 2
     _say(f"installing {LOCK.relative_to(ROOT)} into .venv (about a minute)")
-    for arguments in (["--require-hashes", "-r", LOCK], ["--no-deps", "--no-build-isolation", "-e", ROOT]):
+    tools = ["--require-hashes", "-r", str(LOCK)]
+    project = ["--no-deps", "--no-build-isolation", "-e", str(ROOT)]
+    for arguments in (tools, project):
         status = subprocess.run([*pip, *arguments], check=False).returncode
         if status:
             sys.stderr.write("make env: pip could not install; its own words are above\n")

@@ -4,20 +4,22 @@ import secrets
 import signal
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import psycopg
+from psycopg import sql
 
 from deploy.fetch.debs import unpack
 from deploy.fetch.store import MissingToolError
+from deploy.fetch.wheels import install
 from deploy.local.supervisor import Child, ChildError
 from deploy.local.user import RunAs, unprivileged
-from deploy.fetch.wheels import install
 
 Tier = Literal["auto", "timescaledb", "postgres"]
-USER = "postgres"
+USER = "pulssi"
+NAME = "pulssi"
 RELEASE = "trixie"
 MAJOR_MIN = 17
 PACKAGES = ("postgresql-17", "postgresql-17-timescaledb")
@@ -57,7 +59,7 @@ class Database:
         user: a superuser of it.
         password: that user's password.
         tier: `timescaledb` or `postgres`: what the server can do.
-        dbname: the database to connect to first.
+        dbname: the database.
     """
 
     host: str
@@ -65,7 +67,7 @@ class Database:
     user: str
     password: str
     tier: str
-    dbname: str = "postgres"
+    dbname: str = NAME
 
     @property
     def conninfo(self) -> str:
@@ -175,8 +177,13 @@ def child(
     database = Database(host, port, USER, password, tier)
 
     def ready() -> bool:
+        """Whether it takes connections; the first time also makes the database."""
         try:
-            psycopg.connect(database.conninfo, connect_timeout=2).close()
+            with psycopg.connect(replace(database, dbname="postgres").conninfo, connect_timeout=2) as connection:
+                connection.autocommit = True
+                found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [NAME]).fetchone()
+                if found is None:
+                    connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
         except psycopg.OperationalError:
             return False
         return True

@@ -10,11 +10,11 @@ import uuid
 from pathlib import Path
 
 from deploy.fetch.debs import unpack
-from deploy.local.ports import answers
 from deploy.fetch.store import MissingToolError, once
+from deploy.fetch.wheels import install
+from deploy.local.ports import answers
 from deploy.local.supervisor import Child, ChildError
 from deploy.local.user import unprivileged
-from deploy.fetch.wheels import install
 
 JAVA_MIN = 17
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"

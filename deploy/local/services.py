@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from deploy.local import database, kafka, mosquitto
 from deploy.local.database import Database, Tier
 from deploy.local.ports import free_port, is_free
 from deploy.local.supervisor import Child, Supervisor
+from pulssi.settings import Settings
 
 SERVICES = ("mosquitto", "kafka", "database")
 HOST = "127.0.0.1"
@@ -130,6 +131,45 @@ class LocalServices:
             raise RuntimeError("the database was not started")
         return self._database
 
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """Settings that lead to what runs, by section, for `load_settings`; the password stays in its file."""
+        sections: dict[str, dict[str, Any]] = {}
+        if "mosquitto" in self.supervisor.names:
+            sections["mqtt"] = {"host": HOST, "port": self._ports["mosquitto"]}
+        if "kafka" in self.supervisor.names:
+            sections["kafka"] = {"bootstrap": self.kafka}
+        if self._database is not None:
+            server = self._database
+            sections["database"] = {
+                "host": server.host,
+                "port": server.port,
+                "user": server.user,
+                "name": server.dbname,
+                "password_file": str(self._password_file),
+            }
+        return sections
+
+    def environment(self) -> dict[str, str]:
+        """The same settings as `PULSSI_` variables, for processes that are started."""
+        return {
+            f"PULSSI_{section}__{key}".upper(): str(value)
+            for section, keys in self.sections().items()
+            for key, value in keys.items()
+        }
+
+    @classmethod
+    def from_settings(cls, settings: Settings, report: Callable[[str], None] = _say) -> Self:
+        """The services that the section `local` describes."""
+        local = settings.local
+        ports = {"mosquitto": local.mqtt_port, "kafka": local.kafka_port, "database": local.database_port}
+        given = os.environ.get("PULSSI_LOCAL_DIST")
+        dist = Path(given) if given else local.root / "dist"
+        return cls(local.root, ports=ports, tier=local.tier, dist=dist, report=report)
+
+    @property
+    def _password_file(self) -> Path:
+        return self.root / "secrets" / "database-password"
+
     def _lock(self) -> IO[str]:
         path = self.root / "lock"
         handle = path.open("a+", encoding="utf-8")
@@ -167,7 +207,7 @@ class LocalServices:
         server, self._database = database.child(
             binaries,
             data.with_name(f"database-{tier}"),
-            self.root / "secrets" / "database-password",
+            self._password_file,
             log_path,
             HOST,
             self._port(name),
