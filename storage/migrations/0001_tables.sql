@@ -181,7 +181,8 @@ CREATE TABLE dead_letters (
 CREATE INDEX dead_letters_time ON dead_letters (time);
 
 -- How far each consumer came: the truth, which moves only together with the rows. Who takes a partition over raises
--- `owner`, and the one before can no longer write. `records` and `rows` count what was taken in.
+-- `owner`, and the one before can no longer write. `records` and `rows` count what was taken in; `log_end` is the end of
+-- the partition as last seen, `newest_receive_time` that of the newest row.
 CREATE TABLE offsets (
     consumer text NOT NULL,
     topic text NOT NULL,
@@ -190,6 +191,8 @@ CREATE TABLE offsets (
     owner bigint NOT NULL,
     records bigint NOT NULL DEFAULT 0,
     rows bigint NOT NULL DEFAULT 0,
+    log_end bigint,
+    newest_receive_time timestamptz,
     updated_time timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (consumer, topic, partition)
 ) WITH (fillfactor = 45);
