@@ -202,7 +202,7 @@ def unpack(
     """Unpack Debian packages with the libraries that they need, once.
 
     Args:
-        name: the name of the tree, a folder under `dist`.
+        name: the name of the tree, a folder in `dist`.
         packages: the packages wanted; of what they depend on only libraries follow.
         dist: the folder of unpacked things, possibly shared by several checkouts.
         programs: folders of the tree whose programs are to run.
@@ -233,4 +233,6 @@ def unpack(
             _wrap(Tree(folder, own_libc), folder / one)
         finish(Tree(folder, own_libc))
 
-    return Tree(once(dist / name, fill), own_libc)
+    choices = (packages, programs, release or host, sorted(skipped))
+    recipe = Path(__file__).read_bytes() + repr(choices).encode()
+    return Tree(once(dist, name, recipe, fill), own_libc)

@@ -1,6 +1,7 @@
 """The folder of downloaded things: each is fetched once, by one process at a time, and complete or absent."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
@@ -22,16 +23,19 @@ class MissingToolError(RuntimeError):
         super().__init__(f"{what}: {why}." + (f" {cure}" if cure else ""))
 
 
-def once(folder: Path, fill: Callable[[Path], None]) -> Path:
+def once(dist: Path, name: str, recipe: bytes, fill: Callable[[Path], None]) -> Path:
     """Fill a folder once, whoever asks first; others wait for it.
 
     Args:
-        folder: the finished folder.
-        fill: puts the content into a folder that it is given, which lies beside and becomes `folder`.
+        dist: the folder of downloaded things.
+        name: what the folder holds.
+        recipe: all that its content depends on; another recipe makes another folder.
+        fill: puts the content into a folder that it is given, which lies beside the finished one and becomes it.
 
     Returns:
-        `folder`, complete.
+        The finished folder.
     """
+    folder = dist / f"{name}-{hashlib.sha256(recipe).hexdigest()[:10]}"
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -24,18 +24,20 @@ def install(name: str, dist: Path) -> Path:
     Raises:
         MissingToolError: there is no installer, or the package index does not have it.
     """
-    if importlib.util.find_spec("pip"):
-        installer = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    elif shutil.which("uv"):
-        installer = ["uv", "pip", "install", "-q", "--python", sys.executable]
-    else:
-        raise MissingToolError(name, "this environment has neither pip nor uv", "`make env` makes one that has.")
+    lock = LOCKS / f"{name}.txt"
 
     def fill(folder: Path) -> None:
-        command = [*installer, "--no-deps", "--require-hashes", "--target", str(folder)]
-        command += ["-r", str(LOCKS / f"{name}.txt")]
+        command = [*_installer(name), "--no-deps", "--require-hashes", "--target", str(folder), "-r", str(lock)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise MissingToolError(name, (done.stderr.strip().splitlines() or ["the installer failed"])[-1])
 
-    return once(dist / name, fill)
+    return once(dist, name, lock.read_bytes(), fill)
+
+
+def _installer(name: str) -> list[str]:
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    if shutil.which("uv"):
+        return ["uv", "pip", "install", "-q", "--python", sys.executable]
+    raise MissingToolError(name, "this environment has neither pip nor uv", "`make env` makes one that has.")

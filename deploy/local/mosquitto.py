@@ -5,12 +5,15 @@ import shutil
 from pathlib import Path
 
 from deploy.fetch.debs import unpack
+from deploy.fetch.store import MissingToolError
 from deploy.local.ports import answers
 from deploy.local.supervisor import Child
 from deploy.local.user import unprivileged
 
 RELEASE = "trixie"
 """2.0.21; Debian 12's 2.0.11 ignores the in-flight window."""
+SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin"
+"""Where it is installed although an ordinary user's PATH does not lead there."""
 CONNECT = b"\x10\x12\x00\x04MQTT\x05\x02\x00\x05\x00\x00\x05probe"
 """MQTT 5 CONNECT, clean start, keep-alive 5 s, client id `probe`."""
 CONNACK = b"\x20"
@@ -22,10 +25,14 @@ def find(dist: Path) -> Path:
     Raises:
         MissingToolError: it is not installed and its package cannot be had.
     """
-    installed = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    installed = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}")
     if installed:
         return Path(installed)
-    return unpack("mosquitto", ["mosquitto"], dist, programs=["usr/sbin"], release=RELEASE).path / "usr/sbin/mosquitto"
+    try:
+        tree = unpack("mosquitto", ["mosquitto"], dist, programs=["usr/sbin"], release=RELEASE)
+    except MissingToolError as error:
+        raise MissingToolError("Mosquitto", error.why, "Install it, for example: apt-get install mosquitto") from error
+    return tree.path / "usr/sbin/mosquitto"
 
 
 def child(program: Path, data: Path, log_path: Path, host: str, port: int) -> Child:
