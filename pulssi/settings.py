@@ -72,6 +72,10 @@ class KafkaSettings(Section):
     """Silence after which a dead consumer's partitions move on."""
     heartbeat_ms: Positive = 1000
     """How often a consumer shows that it lives."""
+    fetch_bytes_max: Positive = 2 << 20
+    """Bytes of one partition that a stream worker takes from Kafka at once."""
+    in_flight_bytes_max: Positive = 32 << 20
+    """Output of one stream worker that Kafka has not confirmed yet; over it processing waits."""
 
     @property
     def topics(self) -> Topics:

@@ -1,0 +1,349 @@
+"""run processors under Faust: assignment, snapshots, ticks, shutdown
+
+Whatever goes wrong in a way that waiting does not cure ends the process with exit code 1; the supervisor starts it
+again and it goes on from its snapshots. So there is one way to recover, and it is used and tested all the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from pulssi.errors import PoisonError, Reason
+from pulssi.logs import Log, Presence
+from pulssi.metrics import Metrics
+from pulssi.partitions import Factory
+from pulssi.settings import KafkaSettings
+from pulssi.shell.instance import Instance
+from pulssi.shell.outbox import Outbox
+from pulssi.shell.partition import Partition
+from pulssi.shell.snapshots import Slot, load
+from pulssi.shell.transport import Batch, Fetching, ShellConsumer, make_app
+from pulssi.times import now_us
+
+_BEAT_S = 0.1
+_TICK_S = 1.0
+_RETRY_S = (0.3, 1.5)
+_STOP_S_MAX = 10.0
+
+
+def run_faust(
+    group: str,
+    kafka: KafkaSettings,
+    sources: Mapping[str, Factory],
+    *,
+    snapshot_interval_s: float,
+    batch_bytes_max: int,
+    metrics: Metrics,
+    log: Log,
+) -> None:
+    """Run processors for the partitions of source topics until SIGTERM or SIGINT.
+
+    Args:
+        group: consumer group; first part of the snapshot keys.
+        kafka: where Kafka is.
+        sources: for each source topic what makes the processor of one of its partitions.
+        snapshot_interval_s: time between snapshots of one partition.
+        batch_bytes_max: record bytes given to a processor at once.
+        metrics: of this process.
+        log: of this process.
+
+    Raises:
+        ConfigurationError: the instance name is taken.
+        SystemExit: code 1 when the application ended by itself.
+    """
+    _bridge_logging(log)
+    shell = Shell(group, kafka, sources, snapshot_interval_s, batch_bytes_max, metrics, log)
+    asyncio.run(shell.run())
+
+
+class Shell:
+    """One worker of one Faust application."""
+
+    def __init__(
+        self,
+        group: str,
+        kafka: KafkaSettings,
+        sources: Mapping[str, Factory],
+        snapshot_interval_s: float,
+        batch_bytes_max: int,
+        metrics: Metrics,
+        log: Log,
+    ) -> None:
+        self.epoch = 0
+        self._group = group
+        self._kafka = kafka
+        self._topics = kafka.topics
+        self._sources = sources
+        self._interval_s = snapshot_interval_s
+        self._batch_bytes_max = batch_bytes_max
+        self._metrics = metrics
+        self._log = log
+        self._owned: dict[TP, Partition] = {}
+        self._assigning = asyncio.Lock()
+        self._stop = asyncio.Event()
+        self._outbox = Outbox(kafka.bootstrap, self._topics, kafka.in_flight_bytes_max, metrics, log)
+        self._presence = Presence(log, "kafka")
+
+    async def run(self) -> None:
+        """Start, work until told to stop, save, leave."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        instance = Instance(self._group, self._kafka.bootstrap)
+        if not await self._ready():
+            return
+        with tempfile.TemporaryDirectory(prefix="pulssi-faust-") as folder:
+            self._app = self._make_app(instance.name, Path(folder))
+            await self._app.start()
+            self._log.info("started", group=self._group, instance=instance.name, topics=sorted(self._sources))
+            housekeeping = asyncio.create_task(self._guarded(self._keep_house()))
+            ended = asyncio.create_task(self._app.wait_until_stopped())
+            stopped = asyncio.create_task(self._stop.wait())
+            await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._stop.is_set():
+                self._die("faust_ended", self._app.crash_reason)
+            housekeeping.cancel()
+            await self._leave()
+        instance.release()
+
+    # -- start and stop
+
+    async def _ready(self) -> bool:
+        """Wait until Kafka answers and has our topics; False when told to stop meanwhile."""
+        needed = {*self._sources, self._topics.state}
+        while not self._stop.is_set():
+            try:
+                missing = needed - await _topics_of(self._kafka.bootstrap)
+                if not missing:
+                    await self._outbox.start()
+                    self._presence.back()
+                    self._metrics.connected("kafka", up=True)
+                    return True
+                self._presence.away(f"no topics {sorted(missing)}; `pulssi topics apply` makes them")
+            except KafkaError as error:
+                self._presence.away(error)
+            self._metrics.connected("kafka", up=False)
+            await self._pause()
+        return False
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(random.uniform(*_RETRY_S))  # noqa: S311  jitter, no secret
+
+    def _make_app(self, instance: str, folder: Path) -> Any:
+        fetching = Fetching(self._batch_bytes_max, self._kafka.fetch_bytes_max)
+        consumer = type("BoundConsumer", (ShellConsumer,), {"assignments": self, "fetching": fetching})
+        app = make_app(
+            self._group,
+            self._kafka.bootstrap,
+            consumer,
+            broker_session_timeout=self._kafka.session_timeout_ms / 1000,
+            broker_heartbeat_interval=self._kafka.heartbeat_ms / 1000,
+            broker_rebalance_timeout=10.0,
+            consumer_group_instance_id=instance,
+            datadir=folder,
+        )
+        for name in self._sources:
+            topic = app.topic(name, value_type=bytes, key_type=bytes, acks=False)
+            app.agent(topic, name=f"shell-{name}", concurrency=1)(self._consume)
+        app.on_partitions_revoked.connect(self._revoked, weak=False)
+        return app
+
+    async def _leave(self) -> None:
+        """Save everything, leave the group, close."""
+        self._app.consumer.stop_flow()
+        await self._guarded(self._save_all())
+        self._owned.clear()
+        self._app.consumer.leave_on_stop()
+        try:
+            await asyncio.wait_for(self._app.stop(), _STOP_S_MAX)
+        except TimeoutError:
+            self._log.warning("slow_stop", seconds=_STOP_S_MAX)
+        await self._outbox.stop()
+        self._log.info("stopped")
+
+    def _die(self, kind: str, error: BaseException | None) -> NoReturn:
+        """End at once: the state in memory may not be trusted, the snapshots may."""
+        self._metrics.error(kind)
+        self._log.error("ended", kind=kind, error=repr(error), exc_info=error)
+        sys.stderr.flush()
+        os._exit(1)
+
+    async def _guarded(self, work: Any) -> Any:
+        """Await `work`; any error of it ends the process."""
+        try:
+            return await work
+        except Exception as error:  # noqa: BLE001  the one place where every error has the same consequence
+            self._die(type(error).__name__, error)
+
+    # -- assignment
+
+    async def begin(self, partitions: Sequence[TP]) -> dict[TP, int]:
+        """Load the state of newly assigned partitions; the offset at which each starts."""
+        offsets: dict[TP, int] = await self._guarded(self._begin(partitions))
+        return offsets
+
+    async def _begin(self, partitions: Sequence[TP]) -> dict[TP, int]:
+        async with self._assigning:
+            started = time.monotonic()
+            self.epoch += 1
+            for gone in set(self._owned) - set(partitions):
+                del self._owned[gone]
+            fresh = [tp for tp in partitions if tp not in self._owned]
+            if fresh:
+                self._owned.update(await self._load(fresh))
+            for partition in self._owned.values():
+                partition.epoch = self.epoch
+            offsets = {tp: self._owned[tp].next_offset for tp in partitions}
+            self._log.info(
+                "assigned",
+                offsets={f"{tp.topic}/{tp.partition}": offset for tp, offset in offsets.items()},
+                loaded=len(fresh),
+                seconds=round(time.monotonic() - started, 3),
+            )
+            return offsets
+
+    async def _load(self, fresh: Sequence[TP]) -> dict[TP, Partition]:
+        slots = {tp: Slot(self._group, tp.topic, tp.partition) for tp in fresh}
+        while True:
+            try:
+                found = await load(self._kafka.bootstrap, self._topics, list(slots.values()))
+                earliest = await self._app.consumer.earliest_offsets(*fresh)
+                latest = await self._app.consumer.highwaters(*fresh)
+                self._presence.back()
+                break
+            except KafkaError as error:
+                self._presence.away(error)
+                await self._pause()
+        owned = {}
+        for tp, slot in slots.items():
+            snapshot = found.get(slot)
+            start, state = earliest[tp], None
+            if snapshot is not None:
+                start, state = self._start_of(tp, snapshot.next_offset, earliest[tp], latest[tp]), snapshot.state()
+            owned[tp] = Partition(slot, self._topics, self._sources[tp.topic](tp.partition, state), start)
+        return owned
+
+    def _start_of(self, tp: TP, next_offset: int, earliest: int, latest: int) -> int:
+        if next_offset > latest:
+            raise PoisonError(
+                Reason.BAD_RECORD,
+                f"the snapshot of {tp.topic}/{tp.partition} stands at {next_offset}, but the topic ends at {latest}: "
+                f"was it made anew? Then delete {self._topics.state} too.",
+            )
+        if next_offset < earliest:
+            self._metrics.error("expired")
+            self._log.error("expired", topic=tp.topic, partition=tp.partition, lost=earliest - next_offset)
+        return max(next_offset, earliest)
+
+    async def _revoked(self, _app: Any, revoked: Any, **_: Any) -> None:
+        """Save what goes away; whoever gets it continues from there."""
+        async with self._assigning:
+            gone = [self._owned[tp] for tp in revoked if tp in self._owned]
+            await self._guarded(asyncio.gather(*(self._save(one) for one in gone)))
+            for tp in revoked:
+                self._owned.pop(tp, None)
+        if gone:
+            self._log.info("revoked", partitions=sorted(f"{one.slot.topic}/{one.slot.partition}" for one in gone))
+
+    # -- work
+
+    async def _consume(self, stream: Any) -> None:
+        """The agent: never raises, never acks."""
+        async for event in stream.noack().events():
+            await self._guarded(self._feed(event.message.tp, event.value))
+
+    async def _feed(self, tp: TP, batch: Batch) -> None:
+        partition = self._owned.get(tp)
+        if partition is None:
+            return
+        count = await partition.feed(batch, self._outbox)
+        if count:
+            age_s = time.time() - batch.newest_ms / 1000
+            self._metrics.received(tp.topic, "records", count)
+            self._metrics.age("records", age_s)
+            self._metrics.latency("process", max(age_s, 0.0))
+
+    async def _keep_house(self) -> None:
+        """Ticks, snapshots, gauges."""
+        ticked = time.monotonic()
+        while True:
+            await asyncio.sleep(_BEAT_S)
+            if self._app.rebalancing:
+                continue
+            now = time.monotonic()
+            for partition in list(self._owned.values()):
+                if now - partition.saved_at >= self._interval_s:
+                    await self._save(partition)
+            if now - ticked >= _TICK_S:
+                ticked = now
+                for partition in list(self._owned.values()):
+                    await partition.tick(now_us(), self._outbox)
+                self._outbox.watch()
+                self._show_lag()
+
+    async def _save(self, partition: Partition) -> None:
+        written = await partition.save(self._app.consumer_generation_id, self._outbox)
+        if written:
+            self._metrics.sent(self._topics.state, "bytes", written)
+            await self._show_progress(partition)
+
+    async def _save_all(self) -> None:
+        await asyncio.gather(*(self._save(partition) for partition in self._owned.values()))
+
+    async def _show_progress(self, partition: Partition) -> None:
+        offsets = {TP(partition.slot.topic, partition.slot.partition): partition.next_offset}
+        try:
+            await asyncio.wait_for(self._app.consumer.commit_for_display(offsets), 1.0)
+        except (KafkaError, TimeoutError):
+            self._metrics.error("commit")
+
+    def _show_lag(self) -> None:
+        waiting = dict.fromkeys(self._sources, 0)
+        for tp, partition in self._owned.items():
+            end = self._app.consumer.highwater(tp)
+            if end is not None:
+                waiting[tp.topic] += max(end - partition.next_offset, 0)
+        for topic, records in waiting.items():
+            self._metrics.lag(topic, records)
+
+
+async def _topics_of(bootstrap: str) -> set[str]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        found: set[str] = await consumer.topics()
+        return found
+    finally:
+        await consumer.stop()
+
+
+class _Bridge(logging.Handler):
+    """Warnings of Faust and aiokafka as lines of our own log."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        error = record.exc_info[1] if record.exc_info else None
+        self._log.log(record.levelno, "client", logger=record.name, message=record.getMessage(), error=repr(error))
+
+
+def _bridge_logging(log: Log) -> None:
+    root = logging.getLogger()
+    root.handlers[:] = [_Bridge(log)]
+    root.setLevel(logging.WARNING)
