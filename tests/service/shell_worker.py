@@ -1,0 +1,73 @@
+"""a worker of the Faust shell with a small processor whose state shows every record, for the tests to kill
+
+`python -m tests.service.shell_worker` with BOOTSTRAP, PREFIX, GROUP, SOURCES (space separated) in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+
+import xxhash
+
+from pulssi.logs import setup
+from pulssi.metrics import Metrics
+from pulssi.partitions import Output, Record
+from pulssi.settings import KafkaSettings
+from pulssi.shell import run_faust
+from pulssi.topics import Content, headers
+
+_STATE = struct.Struct("<qqd")
+
+
+class Chain:
+    """Count, a hash chain over all values in order, and a float sum: each record, order and repetition shows."""
+
+    def __init__(self, topic: str, partition: int, snapshot: bytes | None) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.count, self.chain, self.total = _STATE.unpack(snapshot) if snapshot else (0, 0, 0.0)
+
+    def process(self, records: Sequence[Record]) -> list[Output]:
+        """One output a record, with the state after it."""
+        outputs = []
+        for record in records:
+            self.count += 1
+            self.chain = xxhash.xxh3_64_intdigest(record.value, seed=self.chain & (2**64 - 1)) >> 1
+            self.total += len(record.value) / 7
+            key = f"{self.partition}/{record.offset}".encode()
+            outputs.append(
+                Output(self.topic, self.partition, key, self.snapshot(), headers(Content.INDICATORS)),
+            )
+        return outputs
+
+    def tick(self, now: int) -> list[Output]:  # noqa: ARG002  the contract's
+        """Nothing follows from the time."""
+        return []
+
+    def snapshot(self) -> bytes:
+        """Exactly what `__init__` takes."""
+        return _STATE.pack(self.count, self.chain, self.total)
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    kafka = KafkaSettings(bootstrap=os.environ["BOOTSTRAP"], prefix=os.environ["PREFIX"])
+    log = setup("worker", as_json=True)
+    run_faust(
+        os.environ["GROUP"],
+        kafka,
+        {
+            topic: lambda partition, snapshot: Chain(kafka.topics.indicators, partition, snapshot)
+            for topic in os.environ["SOURCES"].split()
+        },
+        snapshot_interval_s=float(os.environ.get("INTERVAL_S", "0.5")),
+        batch_bytes_max=int(os.environ.get("BATCH_BYTES", "2000000")),
+        metrics=Metrics("worker"),
+        log=log,
+    )
+
+
+if __name__ == "__main__":
+    main()
