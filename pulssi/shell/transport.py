@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import faust
+from aiokafka import TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from faust.types import TP, ConsumerMessage
 
@@ -134,7 +135,7 @@ class ShellConsumer(Consumer):  # type: ignore[misc]
             KafkaError: Kafka is away or another generation began; harmless.
         """
         consumer = self._thread._ensure_consumer()  # noqa: SLF001  Faust's own commit crashes the app on any error
-        owned = {tp: offset for tp, offset in offsets.items() if tp in consumer.assignment()}
+        owned = {TopicPartition(*tp): offset for tp, offset in offsets.items() if tp in consumer.assignment()}
         if owned:
             await asyncio.wrap_future(
                 asyncio.run_coroutine_threadsafe(consumer.commit(owned), self._thread.thread_loop),

@@ -13,7 +13,7 @@ import xxhash
 
 from pulssi.logs import setup
 from pulssi.metrics import Metrics
-from pulssi.partitions import Output, Record
+from pulssi.partitions import Factory, Output, Record
 from pulssi.settings import KafkaSettings
 from pulssi.shell import run_faust
 from pulssi.topics import Content, headers
@@ -24,8 +24,9 @@ _STATE = struct.Struct("<qqd")
 class Chain:
     """Count, a hash chain over all values in order, and a float sum: each record, order and repetition shows."""
 
-    def __init__(self, topic: str, partition: int, snapshot: bytes | None) -> None:
-        self.topic = topic
+    def __init__(self, source: str, partition: int, snapshot: bytes | None, target: str = "") -> None:
+        self.source = source
+        self.target = target
         self.partition = partition
         self.count, self.chain, self.total = _STATE.unpack(snapshot) if snapshot else (0, 0, 0.0)
 
@@ -36,9 +37,9 @@ class Chain:
             self.count += 1
             self.chain = xxhash.xxh3_64_intdigest(record.value, seed=self.chain & (2**64 - 1)) >> 1
             self.total += len(record.value) / 7
-            key = f"{self.partition}/{record.offset}".encode()
+            key = f"{self.source}/{self.partition}/{record.offset}".encode()
             outputs.append(
-                Output(self.topic, self.partition, key, self.snapshot(), headers(Content.INDICATORS)),
+                Output(self.target, self.partition, key, self.snapshot(), headers(Content.INDICATORS)),
             )
         return outputs
 
@@ -51,6 +52,10 @@ class Chain:
         return _STATE.pack(self.count, self.chain, self.total)
 
 
+def _factory(source: str, target: str) -> Factory:
+    return lambda partition, snapshot: Chain(source, partition, snapshot, target)
+
+
 def main() -> None:
     """Run until SIGTERM."""
     kafka = KafkaSettings(bootstrap=os.environ["BOOTSTRAP"], prefix=os.environ["PREFIX"])
@@ -58,10 +63,7 @@ def main() -> None:
     run_faust(
         os.environ["GROUP"],
         kafka,
-        {
-            topic: lambda partition, snapshot: Chain(kafka.topics.indicators, partition, snapshot)
-            for topic in os.environ["SOURCES"].split()
-        },
+        {topic: _factory(topic, kafka.topics.indicators) for topic in os.environ["SOURCES"].split()},
         snapshot_interval_s=float(os.environ.get("INTERVAL_S", "0.5")),
         batch_bytes_max=int(os.environ.get("BATCH_BYTES", "2000000")),
         metrics=Metrics("worker"),

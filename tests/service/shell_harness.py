@@ -1,0 +1,194 @@
+"""topics, workers and an oracle for the tests of the Faust shell on a real Kafka"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient, NewTopic
+
+from pulssi.partitions import Record
+from pulssi.shell.snapshots import Slot, Snapshot, load
+from pulssi.topics import Topics
+from tests.service.shell_worker import Chain
+
+PARTITIONS = 4
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 40.0) -> None:
+    """Look again and again until `condition` holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for: {what}"
+        time.sleep(0.02)
+
+
+class Worker:
+    """One worker process and its log."""
+
+    def __init__(self, bench: Bench, instance: str | None, **more: str) -> None:
+        self.log_file = bench.folder / f"worker-{secrets.token_hex(3)}.log"
+        environment = {
+            **os.environ,
+            "BOOTSTRAP": bench.bootstrap,
+            "PREFIX": bench.topics.prefix,
+            "GROUP": bench.group,
+            "SOURCES": " ".join(bench.sources),
+            **more,
+        }
+        environment.pop("PULSSI_INSTANCE", None)
+        if instance:
+            environment["PULSSI_INSTANCE"] = instance
+        with self.log_file.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.service.shell_worker"],
+                env=environment,
+                stderr=log,
+                cwd=Path(__file__).parents[2],
+            )
+
+    def events(self, name: str) -> list[dict[str, object]]:
+        """Lines of the log with this event."""
+        lines = self.log_file.read_text().splitlines()
+        parsed = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [line for line in parsed if line["event"] == name]
+
+    def wait_for(self, event: str, count: int = 1, timeout_s: float = 30.0) -> None:
+        """Wait until the log has an event so often."""
+        wait_until(lambda: len(self.events(event)) >= count, f"{event} in {self.log_file.read_text()}", timeout_s)
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL and reap."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        """SIGTERM and the exit code."""
+        self.process.terminate()
+        return self.process.wait(20)
+
+
+class Bench:
+    """Fresh topics of one test, what was produced into them, and what must come out."""
+
+    def __init__(self, bootstrap: str, folder: Path, seed: int, sources: int = 1) -> None:
+        self.bootstrap = bootstrap
+        self.folder = folder
+        self.topics = Topics(f"t{secrets.token_hex(4)}", PARTITIONS)
+        self.group = f"{self.topics.prefix}-group"
+        self.sources = [self.topics.readings, self.topics.vehicles][:sources]
+        self.random = random.Random(seed)
+        self.values: dict[tuple[str, int], list[bytes]] = {
+            (topic, partition): [] for topic in self.sources for partition in range(PARTITIONS)
+        }
+        self.workers: list[Worker] = []
+        self._producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=2)
+        admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+        admin.create_topics([NewTopic(one.name, one.partitions, 1, topic_configs=one.config) for one in self.topics.specs()])
+        admin.close()
+
+    def close(self) -> None:
+        """End what still runs."""
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.signal(signal.SIGCONT)
+                worker.kill()
+        self._producer.close()
+
+    def worker(self, instance: str | None = None, **more: str) -> Worker:
+        """Start a worker."""
+        self.workers.append(Worker(self, instance, **more))
+        return self.workers[-1]
+
+    def produce(self, count: int) -> None:
+        """Send `count` records of random length and place, and wait until Kafka has them."""
+        futures = []
+        for _ in range(count):
+            topic, partition = self.random.choice(list(self.values))
+            value = self.random.randbytes(self.random.randint(1, 400))
+            self.values[topic, partition].append(value)
+            futures.append(self._producer.send(topic, value=value, partition=partition))
+        self._producer.flush()
+        for future in futures:
+            future.get(30)
+
+    def produce_in_background(self, bursts: int, pause_s: float) -> threading.Thread:
+        """Send bursts from a thread while the test does harm."""
+
+        def run() -> None:
+            for _ in range(bursts):
+                self.produce(self.random.randint(1, 60))
+                time.sleep(pause_s)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    def expected(self) -> dict[tuple[str, int], list[bytes]]:
+        """The state after each record, by the obvious loop."""
+        states = {}
+        for (topic, partition), values in self.values.items():
+            chain = Chain(topic, partition, None)
+            states[topic, partition] = [
+                output.value
+                for offset, value in enumerate(values)
+                for output in chain.process([Record(offset, None, value, {})])
+            ]
+        return states
+
+    def outputs(self) -> dict[str, set[bytes]]:
+        """Every distinct output by its key."""
+        consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, group_id=None, auto_offset_reset="earliest")
+        places = [TopicPartition(self.topics.indicators, partition) for partition in range(PARTITIONS)]
+        consumer.assign(places)
+        ends = consumer.end_offsets(places)
+        consumer.seek_to_beginning(*places)
+        found: dict[str, set[bytes]] = {}
+        while any(consumer.position(place) < ends[place] for place in places):
+            for records in consumer.poll(200).values():
+                for record in records:
+                    found.setdefault(record.key.decode(), set()).add(record.value)
+        consumer.close()
+        return found
+
+    def snapshots(self) -> dict[tuple[str, int], Snapshot]:
+        """What a restart would load."""
+        slots = [Slot(self.group, topic, partition) for topic, partition in self.values]
+        found = asyncio.run(load(self.bootstrap, self.topics, slots))
+        return {(slot.topic, slot.partition): snapshot for slot, snapshot in found.items()}
+
+    def wait_done(self, timeout_s: float = 40.0) -> None:
+        """Wait until every produced record has been processed and saved."""
+        wanted = {place: len(values) for place, values in self.values.items() if values}
+
+        def done() -> bool:
+            return {place: one.next_offset for place, one in self.snapshots().items()} == wanted
+
+        wait_until(done, f"snapshots at {wanted}; they stand at {self.snapshots()}", timeout_s)
+
+    def assert_exact(self) -> None:
+        """Outputs (without repetitions) and final states are those of a run without faults."""
+        expected = self.expected()
+        assert {place: one.state() for place, one in self.snapshots().items()} == {
+            place: states[-1] for place, states in expected.items() if states
+        }
+        assert self.outputs() == {
+            f"{topic}/{partition}/{offset}": {state}
+            for (topic, partition), states in expected.items()
+            for offset, state in enumerate(states)
+        }
