@@ -22,15 +22,15 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from pulssi.errors import PoisonError, Reason
+from pulssi.errors import PoisonError
 from pulssi.logs import Log, Presence
 from pulssi.metrics import Metrics
 from pulssi.partitions import Factory
 from pulssi.settings import KafkaSettings
 from pulssi.shell.instance import Instance
 from pulssi.shell.outbox import Outbox
-from pulssi.shell.partition import Partition
-from pulssi.shell.snapshots import Slot, load
+from pulssi.shell.partition import GapError, Partition
+from pulssi.shell.snapshots import Slot, Snapshot, load
 from pulssi.shell.transport import Batch, Fetching, ShellConsumer, make_app
 from pulssi.times import now_us
 
@@ -227,19 +227,25 @@ class Shell:
             except KafkaError as error:
                 self._presence.away(error)
                 await self._pause()
-        owned = {}
-        for tp, slot in slots.items():
-            snapshot = found.get(slot)
-            start, state = earliest[tp], None
-            if snapshot is not None:
-                start, state = self._start_of(tp, snapshot.next_offset, earliest[tp], latest[tp]), snapshot.state()
-            owned[tp] = Partition(slot, self._topics, self._sources[tp.topic](tp.partition, state), start)
-        return owned
+        return {tp: self._restore(tp, slot, found.get(slot), earliest[tp], latest[tp]) for tp, slot in slots.items()}
+
+    def _restore(self, tp: TP, slot: Slot, snapshot: Snapshot | None, earliest: int, latest: int) -> Partition:
+        """From the snapshot; without a readable one, from everything that the topic still holds."""
+        make = self._sources[tp.topic]
+        if snapshot is not None:
+            start = self._start_of(tp, snapshot.next_offset, earliest, latest)
+            try:
+                return Partition(slot, self._topics, make(tp.partition, snapshot.state()), start)
+            except PoisonError as error:
+                self._metrics.error("snapshot_unreadable")
+                self._log.error(
+                    "snapshot_unreadable", slot=slot.key.decode(), error=str(error), replaying_from=earliest
+                )
+        return Partition(slot, self._topics, make(tp.partition, None), earliest)
 
     def _start_of(self, tp: TP, next_offset: int, earliest: int, latest: int) -> int:
         if next_offset > latest:
-            raise PoisonError(
-                Reason.BAD_RECORD,
+            raise GapError(
                 f"the snapshot of {tp.topic}/{tp.partition} stands at {next_offset}, but the topic ends at {latest}: "
                 f"was it made anew? Then delete {self._topics.state} too.",
             )

@@ -99,7 +99,9 @@ class Bench:
         self.workers: list[Worker] = []
         self._producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=2)
         admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-        admin.create_topics([NewTopic(one.name, one.partitions, 1, topic_configs=one.config) for one in self.topics.specs()])
+        admin.create_topics(
+            [NewTopic(one.name, one.partitions, 1, topic_configs=one.config) for one in self.topics.specs()]
+        )
         admin.close()
 
     def close(self) -> None:

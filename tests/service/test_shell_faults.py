@@ -49,6 +49,7 @@ def test_sigkill_at_random_moments_changes_nothing(bench):
         time.sleep(moments.uniform(0.1, 1.5))
         worker.kill()
     worker = run.worker("steady")
+    worker.wait_for("assigned")
     producing.join()
     run.wait_done()
     assert worker.stop() == 0
