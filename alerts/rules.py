@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import xxhash
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from alerts.lifecycle import Levels
@@ -31,6 +31,31 @@ SHIPPED = Path(__file__).parent / "data" / "rules.toml"
 SECONDS_MAX = 30 * 24 * 3600
 Seconds = Annotated[int, Field(ge=0, le=SECONDS_MAX)]
 Glob = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+def _word(text: str) -> str:
+    if text not in QUANTITIES:
+        raise ValueError(f"quantity {text!r} is not in the vocabulary")
+    return text
+
+
+def _code(text: str) -> str:
+    if all(district.code != text for district in districts()):
+        raise ValueError(f"there is no district {text!r}")
+    return text
+
+
+def _sentence(text: str) -> str:
+    problem = template_problem(text)
+    if problem:
+        raise ValueError(problem)
+    return text
+
+
+# Each field is checked by itself, so that a problem in one hides none in another.
+Word = Annotated[str, AfterValidator(_word)]
+Code = Annotated[str, AfterValidator(_code)]
+Sentence = Annotated[str, AfterValidator(_sentence)]
 
 Statistic = Literal["value", "mean", "min", "max", "std", "last", "p50", "p95", "p99", "n", "class_"]
 _INDICATORS = {
@@ -62,23 +87,14 @@ class Scope(_Part):
 
     kind: tuple[Kind, ...] = ()
     """Kinds of device."""
-    quantity: tuple[str, ...] = ()
+    quantity: tuple[Word, ...] = ()
     """Words of the vocabulary."""
-    district: tuple[str, ...] = ()
+    district: tuple[Code, ...] = ()
     """District codes such as `04`."""
     device: tuple[Glob, ...] = ()
     """Shell patterns of device ids, such as `tms-*`."""
     channel: tuple[str, ...] = ()
     """Shell patterns of channels; a series without a channel has the empty one."""
-
-    @model_validator(mode="after")
-    def _known(self) -> Scope:
-        codes = {district.code for district in districts()}
-        problems = [f"quantity {word!r} is not in the vocabulary" for word in self.quantity if word not in QUANTITIES]
-        problems += [f"there is no district {code!r}" for code in self.district if code not in codes]
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
 
     def matches(self, info: SeriesInfo) -> bool:
         """Whether a series is in scope."""
@@ -174,21 +190,14 @@ class Rule(_Part):
     threshold: Threshold | None = None
     anomaly: Anomaly | None = None
     no_data: NoData | None = None
-    texts: dict[Language, str] = {}
+    texts: dict[Language, Sentence] = {}
     """Sentence of the firing alert by language; the shipped one for its condition when empty."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Rule:
         given = [self.threshold, self.anomaly, self.no_data]
-        problems = []
         if sum(condition is not None for condition in given) != 1:
-            problems.append("exactly one of threshold, anomaly and no_data is needed")
-        for language, text in self.texts.items():
-            problem = template_problem(text)
-            if problem:
-                problems.append(f"texts.{language}: {problem}")
-        if problems:
-            raise ValueError("; ".join(problems))
+            raise ValueError("exactly one of threshold, anomaly and no_data is needed")
         return self
 
     @cached_property
@@ -269,7 +278,7 @@ def load_rules(path: Path | None = None) -> tuple[Rule, ...]:
             rules.append(Rule.model_validate(one))
         except ValidationError as error:
             name = one.get("id", f"number {number}") if isinstance(one, dict) else f"number {number}"
-            problems += [f"{path}: rule {name}: {_sentence(detail)}" for detail in error.errors()]
+            problems += [f"{path}: rule {name}: {_problem(detail)}" for detail in error.errors()]
     ids = [rule.id for rule in rules]
     problems += [f"{path}: rule {name}: the id is used twice" for name in sorted({i for i in ids if ids.count(i) > 1})]
     if problems:
@@ -277,7 +286,7 @@ def load_rules(path: Path | None = None) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
-def _sentence(detail: ErrorDetails) -> str:
+def _problem(detail: ErrorDetails) -> str:
     where = ".".join(str(part) for part in detail["loc"])
     message = detail["msg"].removeprefix("Value error, ")
     return f"{where}: {message}" if where else message
