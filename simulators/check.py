@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import psycopg
 
+from pulssi.errors import ConfigurationError
 from pulssi.times import US_PER_S, iso
 from simulators.ledger import NO_DELAY, Book, State
 from simulators.messages import content_hash
@@ -25,6 +26,7 @@ EXAMPLES_MAX: Final = 5
 _SERIES_PER_QUERY: Final = 500
 _POSTGRES_EPOCH_US: Final = 946_684_800 * US_PER_S
 _DELAY_TOLERANCE_S: Final = 1
+_PAUSE_S: Final = 0.5
 _COPY_HEADER_BYTES: Final = 19
 _COPY_TRAILER_BYTES: Final = 2
 
@@ -53,6 +55,11 @@ class Verdict:
         found = {name: self.readings[name] + self.vehicle_events[name] for name in names}
         found["duplicate"] += self.dead_letters["repeated"]
         return {**found, "unseen": self.dead_letters["unseen"], "other_reason": self.dead_letters["other_reason"]}
+
+    @property
+    def waiting(self) -> int:
+        """What may still be on its way."""
+        return self.troubles["lost"] + self.troubles["unseen"]
 
     @property
     def ok(self) -> bool:
@@ -87,18 +94,21 @@ def check(folder: Path, conninfo: dict[str, Any] | str, *, wait_s: float = 0, br
         broker_killed: take messages of formats without receipts as sent only, since a killed broker forgets its queue.
 
     Raises:
-        ConfigurationError: no ledger in the folder.
-        psycopg.Error: the database cannot be asked.
+        ConfigurationError: no ledger in the folder, or no database until the end of the wait.
     """
     deadline = time.monotonic() + wait_s
     kwargs = {"conninfo": conninfo} if isinstance(conninfo, str) else conninfo
+    book = Book(folder)
     while True:
-        with psycopg.connect(**kwargs) as connection:
-            verdict = compare(Book(folder), connection, broker_killed=broker_killed)
-        late = verdict.troubles["lost"] + verdict.troubles["unseen"]
-        if not late or time.monotonic() >= deadline:
-            return verdict
-        time.sleep(0.5)
+        try:
+            with psycopg.connect(**kwargs) as connection:
+                verdict = compare(book, connection, broker_killed=broker_killed)
+            if not verdict.waiting or time.monotonic() >= deadline:
+                return verdict
+        except psycopg.OperationalError as error:  # it may be on its way back
+            if time.monotonic() >= deadline:
+                raise ConfigurationError(f"the database does not answer: {error}") from error
+        time.sleep(_PAUSE_S)
 
 
 def compare(book: Book, connection: psycopg.Connection[Any], *, broker_killed: bool = False) -> Verdict:
