@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from pulssi.commands import simulators
 from pulssi.commands.bench import bench
 from pulssi.commands.db import app as db
+from pulssi.commands.topics import app as topics
 from pulssi.errors import ConfigurationError, FencedError
 from pulssi.settings import load_settings
 
@@ -64,7 +64,7 @@ def api(config: Config = None) -> None:
 
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 app.add_typer(db, name="db")
-simulators.register(app)
+app.add_typer(topics, name="topics")
 
 
 def _run(module: str, config: Path | None) -> None:

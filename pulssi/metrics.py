@@ -5,11 +5,45 @@ The same names in every component; what differs is the label `component` and the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from threading import Lock
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class _Histogram(Collector):
+    """A histogram that takes a whole column at once; the one of prometheus_client takes 1 us for every value."""
+
+    def __init__(self, name: str, text: str, labels: tuple[str, ...], bounds: tuple[float, ...]) -> None:
+        self._described = (name, text)
+        self._labels = labels
+        self._bounds = bounds
+        self._counts: dict[tuple[str, ...], np.ndarray] = {}
+        self._sums: dict[tuple[str, ...], float] = {}
+        self._lock = Lock()
+
+    def observe(self, labels: tuple[str, ...], values: np.ndarray) -> None:
+        """Count values; a value equal to a bound lies below it."""
+        counts = np.bincount(np.searchsorted(self._bounds, values), minlength=len(self._bounds) + 1)
+        with self._lock:
+            self._counts[labels] = self._counts.get(labels, 0) + counts
+            self._sums[labels] = self._sums.get(labels, 0.0) + float(np.sum(values))
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """The one family, as prometheus_client asks for it."""
+        family = HistogramMetricFamily(*self._described, labels=self._labels)
+        bounds = [*map(str, self._bounds), "+Inf"]
+        with self._lock:
+            for labels, counts in self._counts.items():
+                buckets = list(zip(bounds, np.cumsum(counts).tolist(), strict=True))
+                family.add_metric(labels, buckets, self._sums[labels])
+        yield family
 
 
 class Metrics:
@@ -44,9 +78,11 @@ class Metrics:
         self.contract.append((name, "gauge", labels, text))
         return Gauge(name, text, ("component", *labels), registry=self.registry)
 
-    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
+    def _histogram(self, name: str, text: str, *labels: str) -> _Histogram:
         self.contract.append((name, "histogram", labels, text))
-        return Histogram(name, text, ("component", *labels), registry=self.registry, buckets=_LATENCY_S)
+        histogram = _Histogram(name, text, ("component", *labels), _LATENCY_S)
+        self.registry.register(histogram)
+        return histogram
 
     def received(self, source: str, what: str, n: int = 1) -> None:
         """`n` units came in from `source`."""
@@ -88,9 +124,9 @@ class Metrics:
         """Whether `target` answers."""
         self._up.labels(self.component, target).set(up)
 
-    def latency(self, what: str, seconds: float) -> None:
-        """One observed latency."""
-        self._latency.labels(self.component, what).observe(seconds)
+    def latency(self, what: str, seconds: float | np.ndarray) -> None:
+        """One observed latency, or a column of them."""
+        self._latency.observe((self.component, what), np.atleast_1d(seconds))
 
     def serve(self, host: str, port: int) -> int:
         """Serve `/metrics` from a thread of its own and return the port; port -1 = do not serve, 0 = any free port."""

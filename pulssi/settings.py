@@ -207,8 +207,12 @@ class SinkSettings(Section):
     """Rows in one transaction at most."""
     batch_delay_ms: Positive = 100
     """How long a transaction waits to fill."""
+    fetch_bytes_max: Positive = 32 << 20
+    """Fetched from Kafka and not yet read, at most about twice this."""
     migrate: bool = True
     """Apply migrations at start."""
+    retention_days: Annotated[int, Field(ge=0)] = 0
+    """Days of readings, vehicle events and indicators that are kept; 0 = all."""
 
 
 class NotifySettings(Section):
@@ -327,6 +331,10 @@ class Settings(BaseSettings):
         ]
         if streams.horizon_s < streams.lateness_s_max:
             problems.append("streams.horizon_s is shorter than streams.lateness_s_max")
+        kept_s = self.sink.retention_days * 24 * 3600
+        if 0 < kept_s < self.gateway.event_age_s_max + 7 * 24 * 3600:
+            # Rows younger than this can still come: from devices, and from the seven days that Kafka keeps.
+            problems.append("sink.retention_days must exceed gateway.event_age_s_max by seven days, or be 0")
         if self.kafka.heartbeat_ms * 3 > self.kafka.session_timeout_ms:
             problems.append("kafka.session_timeout_ms must be at least three times kafka.heartbeat_ms")
         if problems:

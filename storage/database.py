@@ -79,7 +79,7 @@ def persist(
     *,
     log: Log,
     stopped: Callable[[], bool] = lambda: False,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> Result | None:
     """Do `work` until the database takes it; one log line when it goes away, one when it is back.
 

@@ -24,7 +24,7 @@ _READER_TABLES = (
     "latency_counts",
 )
 _DEAD_LETTER_COLUMNS = (
-    'dead_letter_id, reason, detail, device, source, mqtt_topic, topic, partition, "offset", "row", time, redriven_time'
+    'dead_letter_id, reason, detail, device, source, mqtt_topic, topic, partition, "offset", time, redriven_time'
 )
 
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from pulssi.commands.options import AsJson, Config
 from pulssi.settings import load_settings
 
 app = typer.Typer(help="Migrations and tier of the database.", no_args_is_help=True)
-
-Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.", envvar="PULSSI_CONFIG")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, for a machine.")]
 
 
 @app.command()

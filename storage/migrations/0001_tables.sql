@@ -171,7 +171,6 @@ CREATE TABLE dead_letters (
     topic text,
     partition integer,
     "offset" bigint,
-    "row" integer,
     time timestamptz NOT NULL,
     payload bytea NOT NULL,
     corrected bytea,

@@ -3,6 +3,7 @@
 import json
 import urllib.request
 
+import numpy as np
 from prometheus_client import generate_latest
 
 from pulssi.logs import Presence, setup
@@ -33,6 +34,18 @@ def test_counts_are_exposed_under_the_names_of_the_contract():
     assert 'pulssi_connected{component="gateway",target="mqtt"} 1.0' in exposed
     for name in ("errors_total", "in_flight", "limit", "lag_records", "age_seconds", "reconnects_total"):
         assert f"pulssi_{name}{{" in exposed
+
+
+def test_latencies_are_counted_one_by_one_or_as_a_column():
+    metrics = Metrics("sink")
+    metrics.latency("readings", 0.001)
+    metrics.latency("readings", np.array([0.0011, 0.2, 1000.0]))
+    exposed = _exposed(metrics)
+    labels = 'component="sink",what="readings"'
+    for bound, n in (("0.001", 1), ("0.0025", 2), ("0.1", 2), ("0.25", 3), ("60", 3), ("+Inf", 4)):
+        assert f'pulssi_latency_seconds_bucket{{component="sink",le="{bound}",what="readings"}} {n}.0' in exposed
+    assert f"pulssi_latency_seconds_count{{{labels}}} 4.0" in exposed
+    assert f"pulssi_latency_seconds_sum{{{labels}}} 1000.2021" in exposed
 
 
 def test_two_components_do_not_share_their_numbers():
