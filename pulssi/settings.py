@@ -45,6 +45,8 @@ class MqttSettings(Section):
     """Password; better in `password_file`."""
     password_file: Path | None = None
     """File that holds the password."""
+    transport: Literal["tcp", "websockets"] = "tcp"
+    """How MQTT is carried."""
     tls: bool = False
     """Encrypt the connection."""
     ca_file: Path | None = None
