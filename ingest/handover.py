@@ -31,6 +31,8 @@ REQUEST_BYTES_MAX = 8 << 20
 FOR_EVER_MS = 2**31 - 1
 """The client itself tries again for ever, in order; only what can never succeed comes back."""
 REQUEST_TIMEOUT_MS = 10_000
+START_TIMEOUT_MS = 5_000
+"""How long one attempt at the start waits for Kafka."""
 AWAY_S = 3.0
 """A record unconfirmed for so long means that Kafka is away."""
 RETRY_S = 1.0
@@ -77,7 +79,7 @@ class KafkaPythonProducer:
                 delivery_timeout_ms=FOR_EVER_MS,
                 request_timeout_ms=REQUEST_TIMEOUT_MS,
                 max_block_ms=0,
-                bootstrap_timeout_ms=5_000,
+                bootstrap_timeout_ms=START_TIMEOUT_MS,
                 reconnect_backoff_max_ms=1_000,
                 metrics_enabled=False,
             )
@@ -86,10 +88,14 @@ class KafkaPythonProducer:
 
     def partitions(self, topic: str) -> int:
         """See `Producer`."""
+        config = self._producer.config
+        config["max_block_ms"] = START_TIMEOUT_MS
         try:
             return len(self._producer.partitions_for(topic) or ())
         except KafkaError as error:
-            raise TransientError(str(error)) from error
+            raise TransientError(f"{topic}: {error}") from error
+        finally:
+            config["max_block_ms"] = 0  # send must not wait for metadata: it has them now
 
     def send(self, record: Record, done: Done) -> None:
         """See `Producer`."""
@@ -148,7 +154,7 @@ class ConfluentProducer:
     def partitions(self, topic: str) -> int:
         """See `Producer`."""
         try:
-            found = self._producer.list_topics(topic, timeout=5).topics.get(topic)
+            found = self._producer.list_topics(topic, timeout=START_TIMEOUT_MS / 1000).topics.get(topic)
         except self._errors as error:
             raise TransientError(str(error)) from error
         return 0 if found is None or found.error is not None else len(found.partitions)
