@@ -20,16 +20,15 @@ VENV = ROOT / ".venv"
 LOCK = ROOT / "requirements/dev.txt"
 
 
-def _pip() -> list[str]:
-    """Make `.venv` where it is missing; the command that runs pip on it.
+def _make_venv() -> None:
+    """Make `.venv`, with pip in it.
 
     Raises:
         MissingToolError: Python can make no environment here.
     """
-    python = str(VENV / "bin/python")
-    if importlib.util.find_spec("ensurepip") and importlib.util.find_spec("venv"):
+    if importlib.util.find_spec("ensurepip"):
         subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
-        return [python, "-m", "pip"]
+        return
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", VENV], check=True)
     dist = Path(os.environ.get("PULSSI_LOCAL_DIST") or ROOT / ".pulssi/dist")
     try:
@@ -40,7 +39,8 @@ def _pip() -> list[str]:
             "python3-venv", f"this Python cannot make environments, and {error.why}", cure
         ) from error
     wheel = next((tree.path / "usr/share/python-wheels").glob("pip-*.whl"))
-    return [python, f"{wheel}/pip"]
+    command = [VENV / "bin/python", f"{wheel}/pip", "install", "-q", "--no-index", wheel]
+    subprocess.run(command, check=True)
 
 
 def main() -> int:
@@ -50,10 +50,11 @@ def main() -> int:
         The exit status.
     """
     try:
-        pip = [*_pip(), "install", "-q", "--disable-pip-version-check"]
+        _make_venv()
     except MissingToolError as error:
         sys.stderr.write(f"make env: {error}\n")
         return 2
+    pip = [str(VENV / "bin/python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     _say(f"installing {LOCK.relative_to(ROOT)} into .venv (about a minute)")
     tools = ["--require-hashes", "-r", str(LOCK)]
     project = ["--no-deps", "--no-build-isolation", "-e", str(ROOT)]

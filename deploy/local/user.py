@@ -28,7 +28,7 @@ class RunAs:
 
 
 _DROPPED = RunAs(("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"), NOBODY)
-_MAPPED = RunAs(("unshare", "--user", "--map-user=1000", "--map-group=1000", "--"))
+_MAPPED = RunAs(("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"))
 
 
 def unprivileged(reachable: Iterable[Path]) -> RunAs:

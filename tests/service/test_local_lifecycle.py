@@ -192,7 +192,7 @@ def test_kill_9_of_up_leaves_no_server_and_the_next_start_works(start_up):
 
 
 def test_an_ordinary_user_can_run_it(start_up):
-    prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "--"] if os.geteuid() == 0 else []
+    prefix = ["unshare", "--user", "--map-user=65534", "--map-group=65534", "--"] if os.geteuid() == 0 else []
     process, answer, _ = start_up(*prefix)
     assert answer["tier"] in {"timescaledb", "postgres"}
     process.send_signal(signal.SIGTERM)
