@@ -39,7 +39,7 @@ def _make_venv() -> None:
             "python3-venv", f"this Python cannot make environments, and {error.why}", cure
         ) from error
     wheel = next((tree.path / "usr/share/python-wheels").glob("pip-*.whl"))
-    command = [VENV / "bin/python", f"{wheel}/pip", "install", "-q", "--no-index", wheel]
+    command = [str(VENV / "bin/python"), f"{wheel}/pip", "install", "-q", "--no-index", str(wheel)]
     subprocess.run(command, check=True)
 
 
