@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pulssi.commands import simulators
 from pulssi.commands.bench import bench
 from pulssi.commands.db import app as db
 from pulssi.commands.topics import app as topics
@@ -65,6 +66,7 @@ def api(config: Config = None) -> None:
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 app.add_typer(db, name="db")
 app.add_typer(topics, name="topics")
+simulators.register(app)
 
 
 def _run(module: str, config: Path | None) -> None:

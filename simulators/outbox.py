@@ -1,0 +1,146 @@
+"""the outbox: what the devices of one connection still owe, until somebody has answered for it
+
+waiting -> in flight (the broker has not acknowledged) -> unanswered (no receipt yet) -> done. Messages of foreign
+formats are done at the broker's PUBACK; those with a `seq` when a receipt of the gateway names them. A lost connection
+puts everything back in line, in the old order. Pure: no clock and no socket.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from pulssi.messages import Receipt
+from simulators.messages import NO_SEQ, Message
+from simulators.wire import FAILURE, NO_SUBSCRIBERS, PACKET_ID_MAX
+
+
+class Outbox:
+    """Messages of the devices behind one connection.
+
+    Args:
+        receipt_timeout_us: how long a message with a `seq` waits for its receipt before it is sent again.
+        retry_us: how long a message that the broker did not deliver waits before it is sent again.
+    """
+
+    def __init__(self, *, receipt_timeout_us: int, retry_us: int) -> None:
+        self._receipt_timeout = receipt_timeout_us
+        self._retry = retry_us
+        self._waiting: deque[Message] = deque()
+        self._in_flight: dict[int, Message] = {}
+        self._owed: dict[str, dict[int, Message]] = {}
+        self._owed_count = 0
+        self._sent_at: deque[tuple[int, Message]] = deque()
+        self._again_at: deque[tuple[int, Message]] = deque()
+        self._next_id = 0
+        self.window = PACKET_ID_MAX
+        self.resent = 0
+
+    def __len__(self) -> int:
+        """Messages that are not done."""
+        foreign = sum(message.seq == NO_SEQ for message in self._in_flight.values())
+        plain = sum(message.seq == NO_SEQ for message in self._waiting)
+        return self._owed_count + foreign + plain + len(self._again_at)
+
+    @property
+    def backlog(self) -> int:
+        """Messages that have not left, cheap to ask."""
+        return len(self._waiting)
+
+    @property
+    def owed(self) -> int:
+        """Messages with a `seq` that no receipt has named, cheap to ask."""
+        return self._owed_count
+
+    def put(self, messages: Iterable[Message]) -> None:
+        """Take messages to send, in this order."""
+        for message in messages:
+            if message.seq != NO_SEQ:
+                self._owed.setdefault(message.device_id, {})[message.seq] = message
+                self._owed_count += 1
+            self._waiting.append(message)
+
+    def take(self, now: int, limit: int) -> list[tuple[int, Message]]:
+        """At most `limit` messages that leave now, with packet ids, as far as the window allows."""
+        out: list[tuple[int, Message]] = []
+        while self._waiting and len(out) < limit and len(self._in_flight) < self.window:
+            message = self._waiting.popleft()
+            if message.seq != NO_SEQ:
+                if not self._is_owed(message):
+                    continue
+                self._sent_at.append((now, message))
+            packet_id = self._free_id()
+            self._in_flight[packet_id] = message
+            out.append((packet_id, message))
+        return out
+
+    def puback(self, packet_id: int, reason: int, now: int) -> Message | None:
+        """The broker has answered; returns the message when that was all it was waiting for."""
+        message = self._in_flight.pop(packet_id, None)
+        if message is None or message.seq != NO_SEQ:
+            return None
+        if reason == NO_SUBSCRIBERS or reason >= FAILURE:
+            self._again_at.append((now + self._retry, message))
+            return None
+        return message
+
+    def receipt(self, device_id: str, receipt: Receipt) -> tuple[list[Message], list[tuple[Message, str]]]:
+        """The gateway has answered: the messages now accepted, and those refused with the reason."""
+        owed = self._owed.get(device_id, {})
+        accepted = [message for first, last in receipt.accepted for message in _pop(owed, first, last)]
+        refused: list[tuple[Message, str]] = []
+        for refusal in receipt.refused:
+            message = owed.pop(refusal.seq, None) if refusal.seq is not None else None
+            if message is not None:
+                refused.append((message, refusal.reason))
+        self._owed_count -= len(accepted) + len(refused)
+        return accepted, refused
+
+    def due(self, now: int) -> list[Message]:
+        """What has waited too long for an answer; it stands in line again."""
+        again = self._pop_before(self._sent_at, now - self._receipt_timeout)
+        again = [message for message in again if self._is_owed(message)]
+        again += self._pop_before(self._again_at, now)
+        self._waiting.extend(again)
+        self.resent += len(again)
+        return again
+
+    def lost(self) -> list[Message]:
+        """The connection is gone: all that nobody has answered for stands in line again, and is returned."""
+        unanswered = {id(message): message for _, message in self._sent_at if self._is_owed(message)}
+        for message in self._in_flight.values():
+            if message.seq == NO_SEQ or self._is_owed(message):
+                unanswered[id(message)] = message
+        for message in self._waiting:
+            unanswered.pop(id(message), None)
+        again = sorted(unanswered.values(), key=lambda message: message.number)
+        self._waiting.extendleft(reversed(again))
+        self._in_flight.clear()
+        self._sent_at.clear()
+        self.resent += len(again)
+        return again
+
+    def _is_owed(self, message: Message) -> bool:
+        return self._owed.get(message.device_id, {}).get(message.seq) is message
+
+    def _free_id(self) -> int:
+        while True:
+            self._next_id = self._next_id % PACKET_ID_MAX + 1
+            if self._next_id not in self._in_flight:
+                return self._next_id
+
+    @staticmethod
+    def _pop_before(queue: deque[tuple[int, Message]], limit: int) -> list[Message]:
+        out = []
+        while queue and queue[0][0] <= limit:
+            out.append(queue.popleft()[1])
+        return out
+
+
+def _pop(owed: dict[int, Message], first: int, last: int) -> list[Message]:
+    """Take out the messages with seqs in [first, last], by the shorter way."""
+    if last - first < len(owed):
+        found = (owed.pop(seq, None) for seq in range(first, last + 1))
+        return [message for message in found if message is not None]
+    seqs = [seq for seq in owed if first <= seq <= last]
+    return [owed.pop(seq) for seq in seqs]
