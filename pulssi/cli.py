@@ -12,7 +12,9 @@ import typer
 from pulssi.commands import simulators
 from pulssi.commands.bench import bench
 from pulssi.commands.db import app as db
+from pulssi.commands.doctor import doctor
 from pulssi.commands.topics import app as topics
+from pulssi.commands.up import up
 from pulssi.errors import ConfigurationError, FencedError
 from pulssi.settings import load_settings
 
@@ -63,6 +65,8 @@ def api(config: Config = None) -> None:
     _run("dashboards.server", config)
 
 
+app.command()(up)
+app.command()(doctor)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 app.add_typer(db, name="db")
 app.add_typer(topics, name="topics")
