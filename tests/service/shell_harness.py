@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from confluent_kafka import Producer
+from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from pulssi.partitions import Record
@@ -86,7 +87,7 @@ class Worker:
 class Bench:
     """Fresh topics of one test, what was produced into them, and what must come out."""
 
-    def __init__(self, bootstrap: str, folder: Path, seed: int, sources: int = 1) -> None:
+    def __init__(self, bootstrap: str, folder: Path, seed: int, sources: int = 1, *, create: bool = True) -> None:
         self.bootstrap = bootstrap
         self.folder = folder
         self.topics = Topics(f"t{secrets.token_hex(4)}", PARTITIONS)
@@ -97,8 +98,14 @@ class Bench:
             (topic, partition): [] for topic in self.sources for partition in range(PARTITIONS)
         }
         self.workers: list[Worker] = []
-        self._producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=2)
-        admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+        # Not kafka-python: it leaves sockets to the garbage collector while Kafka is away.
+        self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 2, "enable.idempotence": True})
+        if create:
+            self.create_topics()
+
+    def create_topics(self) -> None:
+        """As `pulssi topics apply` does."""
+        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
         admin.create_topics(
             [NewTopic(one.name, one.partitions, 1, topic_configs=one.config) for one in self.topics.specs()]
         )
@@ -110,7 +117,7 @@ class Bench:
             if worker.process.poll() is None:
                 worker.signal(signal.SIGCONT)
                 worker.kill()
-        self._producer.close()
+        self._producer.flush(10)
 
     def worker(self, instance: str | None = None, **more: str) -> Worker:
         """Start a worker."""
@@ -119,15 +126,12 @@ class Bench:
 
     def produce(self, count: int) -> None:
         """Send `count` records of random length and place, and wait until Kafka has them."""
-        futures = []
         for _ in range(count):
             topic, partition = self.random.choice(list(self.values))
             value = self.random.randbytes(self.random.randint(1, 400))
             self.values[topic, partition].append(value)
-            futures.append(self._producer.send(topic, value=value, partition=partition))
-        self._producer.flush()
-        for future in futures:
-            future.get(30)
+            self._producer.produce(topic, value=value, partition=partition)
+        assert self._producer.flush(30) == 0
 
     def produce_in_background(self, bursts: int, pause_s: float) -> threading.Thread:
         """Send bursts from a thread while the test does harm."""

@@ -58,7 +58,11 @@ def _factory(source: str, target: str) -> Factory:
 
 def main() -> None:
     """Run until SIGTERM."""
-    kafka = KafkaSettings(bootstrap=os.environ["BOOTSTRAP"], prefix=os.environ["PREFIX"])
+    kafka = KafkaSettings(
+        bootstrap=os.environ["BOOTSTRAP"],
+        prefix=os.environ["PREFIX"],
+        session_timeout_ms=int(os.environ.get("SESSION_MS", "6000")),
+    )
     log = setup("worker", as_json=True)
     run_faust(
         os.environ["GROUP"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
 import time
@@ -9,7 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from kafka import KafkaProducer
 
+from pulssi.shell.snapshots import Slot, Snapshot, load, pack
 from tests.service.shell_harness import Bench, wait_until
 
 pytestmark = pytest.mark.service
@@ -56,16 +59,17 @@ def test_sigkill_at_random_moments_changes_nothing(bench):
     run.assert_exact()
 
 
-def test_a_killed_worker_goes_on_within_seconds_under_its_old_name(bench):
+def test_a_killed_worker_goes_on_under_its_old_name_before_its_session_ends(bench):
     run = bench(seed=3)
-    worker = run.worker("steady")
+    session = {"SESSION_MS": "30000"}
+    worker = run.worker("steady", **session)
     worker.wait_for("assigned")
     run.produce(100)
     run.wait_done()
     worker.kill()
     run.produce(100)
-    again = run.worker("steady")
-    run.wait_done(timeout_s=5.0)  # the session would time out after 6 s
+    again = run.worker("steady", **session)
+    run.wait_done(timeout_s=20.0)  # a worker of another name would wait for the end of the session
     assert again.stop() == 0
     run.assert_exact()
 
@@ -109,3 +113,57 @@ def test_a_stopped_worker_that_wakes_up_after_its_partitions_moved_does_no_harm(
 
 def _assigned(worker) -> int:
     return len(worker.events("assigned")[-1]["offsets"])
+
+
+def test_kafka_killed_and_back_is_waited_for(bench, local_services):
+    run = bench(seed=6, sources=2)
+    worker = run.worker()
+    worker.wait_for("assigned")
+    run.produce(200)
+    run.wait_done()
+    local_services.kill("kafka")
+    local_services.wait_ready("kafka")
+    run.produce(200)
+    run.wait_done()
+    assert worker.process.poll() is None
+    assert worker.stop() == 0
+    run.assert_exact()
+
+
+def test_a_worker_started_before_kafka_has_its_topics_waits_for_them(kafka, tmp_path):
+    run = Bench(kafka, tmp_path, seed=7, create=False)
+    try:
+        worker = run.worker()
+        worker.wait_for("away")
+        run.create_topics()
+        worker.wait_for("assigned")
+        run.produce(50)
+        run.wait_done()
+        assert worker.stop() == 0
+        run.assert_exact()
+    finally:
+        run.close()
+
+
+def test_the_snapshot_that_has_come_furthest_is_loaded_wherever_it_stands(bench):
+    run = bench(seed=8)
+    slot = Slot(run.group, run.topics.readings, 1)
+    other = Slot("another-application", run.topics.readings, 1)
+    place = slot.place(run.topics)
+    producer = KafkaProducer(bootstrap_servers=run.bootstrap, acks="all")
+
+    def write(one: Slot, next_offset: int, generation: int) -> None:
+        value = Snapshot(next_offset, generation, pack(b"%d" % next_offset)).encode()
+        producer.send(run.topics.state, key=one.key, value=value, partition=place).get(10)
+
+    write(slot, 90, 1)
+    write(slot, 100, 2)
+    write(slot, 50, 9)  # of a worker that woke up late
+    for offset in range(600):
+        producer.send(run.topics.state, key=other.key, value=Snapshot(offset, 1, pack(b"x")).encode(), partition=place)
+    producer.close()
+    found = asyncio.run(load(run.bootstrap, run.topics, [slot, other, Slot(run.group, run.topics.readings, 2)]))
+    assert {one: (snapshot.next_offset, snapshot.state()) for one, snapshot in found.items()} == {
+        slot: (100, b"100"),
+        other: (599, b"x"),
+    }
