@@ -42,7 +42,8 @@ def faust_table(bootstrap: str, topic_name: str) -> None:
             counts[reading.series] += 1
             seen += 1
             if seen % 1000 == 0:
-                print(seen, flush=True, file=sys.__stdout__)
+                sys.__stdout__.write(f"{seen}\n")
+                sys.__stdout__.flush()
 
     sys.argv = ["bench", "worker", "--without-web", "--loglevel", "error"]
     app.main()
@@ -64,7 +65,8 @@ def plain_loop(bootstrap: str, topic_name: str) -> None:
             window.popleft()
         _mean = sum(value for _, value in window) / len(window)
         if seen % 1000 == 0:
-            print(seen, flush=True)
+            sys.stdout.write(f"{seen}\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
         }
         result = _ours(load, options.readings, options.latency_s)
         result.peers = peers
-    print(result.to_json())
+    sys.stdout.write(f"{result.to_json()}\n")
     return 0
 
 
@@ -174,7 +174,7 @@ def _peer(name: str, bootstrap: str, topic: str, readings: int) -> Peer:
     def read() -> None:
         nonlocal seen
         for line in peer.stdout or ():
-            seen = int(line)
+            seen = int(line) if line.strip().isdigit() else seen  # Faust prints a banner first
 
     threading.Thread(target=read, daemon=True).start()
     try:
@@ -187,7 +187,7 @@ def _peer(name: str, bootstrap: str, topic: str, readings: int) -> Peer:
 
 def _measure(pid: int, progress: Callable[[], int], end: int, per_step: float) -> tuple[float, float]:
     """Readings per second and CPU us per reading between the first progress and the end."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 120
     while not (first := progress()):
         _alive(deadline)
         time.sleep(0.02)
