@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from pulssi.commands import simulators
 from pulssi.commands.bench import bench
 from pulssi.commands.db import app as db
+from pulssi.commands.demo import demo
 from pulssi.commands.doctor import doctor
+from pulssi.commands.options import Config
 from pulssi.commands.topics import app as topics
 from pulssi.commands.up import up
 from pulssi.errors import ConfigurationError, FencedError
@@ -25,8 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.", envvar="PULSSI_CONFIG")]
 
 
 @app.command()
@@ -66,6 +65,7 @@ def api(config: Config = None) -> None:
 
 
 app.command()(up)
+app.command()(demo)
 app.command()(doctor)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 app.add_typer(db, name="db")
