@@ -14,6 +14,9 @@ from pulssi.commands.db import app as db
 from pulssi.commands.demo import demo
 from pulssi.commands.doctor import doctor
 from pulssi.commands.options import Config
+from pulssi.commands.rules import app as rules
+from pulssi.commands.subscriptions import app as subscriptions
+from pulssi.commands.subscriptions import webhook_echo
 from pulssi.commands.topics import app as topics
 from pulssi.commands.up import up
 from pulssi.errors import ConfigurationError, FencedError
@@ -71,6 +74,9 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.add_typer(db, name="db")
 app.add_typer(topics, name="topics")
 simulators.register(app)
+app.add_typer(rules, name="rules")
+app.add_typer(subscriptions, name="subscriptions")
+app.command("webhook-echo")(webhook_echo)
 
 
 def _run(module: str, config: Path | None) -> None:

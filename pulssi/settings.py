@@ -196,8 +196,16 @@ class AlertsSettings(Section):
     """TOML file of rules; the one shipped with Pulssi when empty."""
     snapshot_interval_s: Annotated[float, Field(gt=0)] = 2.0
     """Time between snapshots of a partition."""
+    batch_bytes_max: Positive = 4 << 20
+    """Bytes of indicators worked on in one go."""
     open_max: Positive = 100_000
     """Alerts open at once in one partition."""
+    series_max: Positive = 200_000
+    """Series of one partition."""
+    waiting_rows_max: Positive = 10_000
+    """Rows of one partition that wait for the description of their series."""
+    quiet_s: Positive = 60
+    """A partition without any record for so long has its silence judged by the wall clock."""
 
 
 class SinkSettings(Section):
@@ -236,6 +244,16 @@ class NotifySettings(Section):
     """Bytes of an answer that are read."""
     allow_private_targets: bool = False
     """Allow webhooks to loopback and private addresses; for tests and the demo only."""
+    subscribers_max: Positive = 64
+    """Subscribers that are served at once, one notification each at a time."""
+    lease_s: Positive = 60
+    """How long claimed notifications belong to this process; after a crash they are due again then."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> NotifySettings:
+        if self.lease_s < 2 * self.timeout_s:
+            raise ValueError("lease_s must be at least twice timeout_s")
+        return self
 
 
 class ApiSettings(Section):

@@ -6,6 +6,7 @@ time. So delivery is at least once, always under the same `notification_id`.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from uuid import UUID
@@ -112,20 +113,29 @@ _CLAIM = f"""
     WITH claimed AS (
         UPDATE outbox SET attempts = attempts + 1, due_time = now() + make_interval(secs => %(lease_s)s)
         WHERE notification_id IN (
-            SELECT notification_id FROM outbox WHERE state = 'pending' AND due_time <= now()
-            ORDER BY due_time LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+            SELECT notification_id FROM outbox
+            WHERE state = 'pending' AND due_time <= now() AND NOT subscription_id = ANY(%(busy)s)
+            ORDER BY due_time, alert_id, sequence LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
         RETURNING *)
     SELECT claimed.notification_id, claimed.subscription_id, claimed.attempts AS attempt, claimed.created_time,
            target, secret, channel, language, {columns(Transition, "alert_transitions")}
     FROM claimed JOIN subscriptions USING (subscription_id)
     JOIN alert_transitions USING (alert_id, sequence)
-    ORDER BY claimed.created_time"""  # noqa: S608  names of ours
+    ORDER BY claimed.created_time, alert_id, sequence"""  # noqa: S608  names of ours
 _SETTLE = """
     UPDATE outbox SET state = %(state)s, last_error = %(error)s, due_time = coalesce(%(due_time)s, due_time)
     WHERE notification_id = %(notification_id)s AND state = 'pending'"""
+_RELEASE = """
+    UPDATE outbox SET attempts = attempts - 1, due_time = coalesce(%(due_time)s, now())
+    WHERE notification_id = ANY(%(notification_ids)s) AND state = 'pending'"""
+_END = """
+    UPDATE outbox SET state = 'dead', last_error = %(reason)s
+    WHERE subscription_id = %(subscription_id)s AND state = 'pending'"""
 _LOG = """
     INSERT INTO deliveries (notification_id, attempt, status, error, duration_ms)
-    VALUES (%(notification_id)s, %(attempt)s, %(status)s, %(error)s, %(duration_ms)s) ON CONFLICT DO NOTHING"""
+    SELECT notification_id, %(attempt)s, %(status)s, %(error)s, %(duration_ms)s
+    FROM outbox WHERE notification_id = %(notification_id)s FOR KEY SHARE
+    ON CONFLICT DO NOTHING"""
 _COUNTS = """
     SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
            count(*) FILTER (WHERE state = 'delivered') AS delivered,
@@ -161,10 +171,13 @@ def unsubscribe(connection: Connection, subscription_id: UUID) -> bool:
     return connection.execute("DELETE FROM subscriptions WHERE subscription_id = %s", (subscription_id,)).rowcount == 1
 
 
-def claim(connection: Connection, limit: int, lease_s: float) -> list[Notification]:
-    """Take due notifications; nobody else gets them for `lease_s` seconds. Commit before delivering them."""
+def claim(connection: Connection, limit: int, lease_s: float, *, busy: Collection[UUID] = ()) -> list[Notification]:
+    """Take due notifications, in the order in which they are due; nobody else gets them for `lease_s` seconds.
+
+    Commit before delivering them. Subscriptions in `busy` are left alone: one that is slow must not fill the claim.
+    """
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(_CLAIM, {"limit": limit, "lease_s": lease_s}).fetchall()
+        rows = cursor.execute(_CLAIM, {"limit": limit, "lease_s": lease_s, "busy": list(busy)}).fetchall()
     own = [name for name in _NOTIFICATION if name != "transition"]
     return [
         Notification(
@@ -172,6 +185,18 @@ def claim(connection: Connection, limit: int, lease_s: float) -> list[Notificati
         )
         for row in rows
     ]
+
+
+def release(connection: Connection, notifications: Sequence[Notification], due_time: datetime | None = None) -> None:
+    """Give back what was claimed and not tried; it is due at `due_time`, at once when that is None."""
+    ids = [notification.notification_id for notification in notifications]
+    connection.execute(_RELEASE, {"notification_ids": ids, "due_time": due_time})
+
+
+def end(connection: Connection, subscription_id: UUID, reason: str) -> None:
+    """The subscriber is gone: no new notifications, and those that wait are given up."""
+    set_active(connection, subscription_id, active=False)
+    connection.execute(_END, {"subscription_id": subscription_id, "reason": reason})
 
 
 def delivered(connection: Connection, notification: Notification, status: int, duration_ms: int) -> None:

@@ -1,3 +1,8 @@
 """Fixtures of the whole suite live in tests/fixtures, one plugin an idea."""
 
-pytest_plugins = ["tests.fixtures.browser", "tests.fixtures.local_services", "tests.fixtures.fake_gateway"]
+pytest_plugins = [
+    "tests.fixtures.browser",
+    "tests.fixtures.local_services",
+    "tests.fixtures.fake_gateway",
+    "tests.fixtures.notifier",
+]
