@@ -46,10 +46,11 @@ class Limits:
 class _Route:
     """What we know of one topic: who publishes there, how it is read, where its rows go."""
 
-    __slots__ = ("append", "decode", "rows", "series", "source")
+    __slots__ = ("answers", "append", "decode", "rows", "series", "source")
 
     def __init__(self, source: Source, decode: Callable[[Source, bytes, int], list[Reading]], rows: list[Any]) -> None:
         self.source = source
+        self.answers = source.answers
         self.decode = decode
         self.rows = rows
         self.append = rows.append
@@ -97,13 +98,13 @@ class Door:
         asked = train.asked
         taken = 0
         for publish in publishes:
-            route = routes.get(publish[1]) or self._find(publish, train)
+            _, topic, payload, properties, first = publish
+            route = routes.get(topic) or self._find(publish, train)
             if route is None:
                 continue
             before = len(route.rows)
             try:
-                payload = publish[2]
-                if publish[4] & RETAIN or len(payload) > size_max:
+                if first & RETAIN or len(payload) > size_max:
                     raise _unwanted(publish)
                 found = route.decode(route.source, payload, now)
                 for measure, event_time, value, seq in found:
@@ -119,10 +120,10 @@ class Door:
                 continue
             taken += len(found)
             if seq != SEQ_NONE:
-                asked.append((route.source.answers, seq, publish[3]))
-                if len(found) > 1:
-                    others = {row[3] for row in found} - {seq, SEQ_NONE}
-                    asked += [(route.source.answers, other, publish[3]) for other in others]
+                asked.append((route.answers, seq, properties))
+            if len(found) > 1:
+                others = {row[3] for row in found} - {seq, SEQ_NONE}
+                asked += [(route.answers, other, properties) for other in others]
         self.received["readings"] += taken
         out, self._out = self._out, []
         return out + self.readings.join(train) + self.vehicles.join(train)
@@ -143,7 +144,7 @@ class Door:
     def _find(self, publish: Publish, train: Train) -> _Route | None:
         """The route of a topic that carries readings; anything else is dealt with here."""
         try:
-            topic = publish[1].decode()
+            topic = _topic(publish[1])
             levels = topic.split("/")
             form = format_of(levels)
             if form is None:
@@ -237,6 +238,13 @@ class Door:
         for train in record.trains:
             train.waiting += 1
         self._out.append(record)
+
+
+def _topic(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise PoisonError(Reason.BAD_ENCODING, "the topic is not UTF-8") from error
 
 
 def _shown(topic: bytes) -> str:

@@ -30,7 +30,7 @@ class Receipts:
 
     def __init__(self, delay_us: int) -> None:
         self._delay_us = delay_us
-        self._open: dict[_Address, tuple[int, list[int]]] = {}  # in the order of their deadlines
+        self._open: dict[str | _Address, tuple[int, list[int]]] = {}  # in the order of their deadlines
         self._refused: list[Answer] = []
 
     def __len__(self) -> int:
@@ -39,13 +39,15 @@ class Receipts:
     def accept(self, asked: Iterable[Asked], now: int) -> None:
         """Everything `asked` is in Kafka."""
         opened = self._open
+        deadline = now + self._delay_us
         for topic, seq, properties in asked:
-            for address in addresses(topic, properties) if properties else ((topic, b""),):
-                found = opened.get(address)
-                if found is None:
-                    opened[address] = (now + self._delay_us, [seq])
-                else:
-                    found[1].append(seq)
+            if topic in opened:
+                opened[topic][1].append(seq)
+            else:
+                opened[topic] = (deadline, [seq])
+            if properties:
+                for address in addresses(topic, properties)[1:]:
+                    opened.setdefault(address, (deadline, []))[1].append(seq)
 
     def refuse(self, topic: str, properties: bytes, refusal: Refusal) -> None:
         """A message was refused; its device is told at once."""
@@ -60,7 +62,8 @@ class Receipts:
             if deadline > now:
                 break
             del self._open[address]
-            answers.append(Answer(address[0], to_json(Receipt(accepted=ranges(seqs))), address[1]))
+            topic, correlation = (address, b"") if isinstance(address, str) else address
+            answers.append(Answer(topic, to_json(Receipt(accepted=ranges(seqs))), correlation))
         return answers
 
     def deadline(self) -> int | None:
@@ -82,7 +85,7 @@ def ranges(seqs: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def addresses(topic: str, properties: bytes) -> list[_Address]:
-    """Where a receipt goes: the device's own topic, and its Response Topic when that lies below its own.
+    """Where a receipt goes: first the device's own topic, then its Response Topic when that lies below its own.
 
     A gateway that answered anywhere would let one device write to another one's topics.
     """
@@ -94,6 +97,6 @@ def addresses(topic: str, properties: bytes) -> list[_Address]:
         return home
     space = topic.removesuffix("receipts")
     allowed = wanted.startswith(space) and wanted != f"{space}readings" and not set(wanted) & set("+#\x00")
-    if reply is None or not allowed:
+    if reply is None or not allowed or (wanted, reply[1]) in home:
         return home
-    return [(wanted, reply[1])] if wanted == topic else [*home, (wanted, reply[1])]
+    return [*home, (wanted, reply[1])]

@@ -33,7 +33,7 @@ def decode(source: Source, payload: bytes, receive_time: int) -> list[Reading]:
     Raises:
         PoisonError: what is wrong with it.
     """
-    if payload[:1] == b"[" or payload.lstrip(b" \t\r\n")[:1] == b"[":
+    if not payload.startswith(b"{") and payload.lstrip(b" \t\r\n").startswith(b"["):
         return senml.decode(source, payload, receive_time)
     return short_form.decode(source, payload, receive_time)
 

@@ -1,0 +1,1 @@
+"""naive peers: the same work as a tutorial does it"""
