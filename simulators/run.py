@@ -13,11 +13,14 @@ from typing import Any, Final
 from pulssi.errors import ConfigurationError
 from pulssi.logs import setup
 from pulssi.settings import Settings
+from pulssi.times import now_us
+from simulators.city.city import City, CityOptions
 from simulators.fleet import Fleet
 from simulators.ledger import Ledger
 from simulators.recordings import SHIPPED, Recording, read, shipped
 from simulators.replay import ReplayOptions
 from simulators.replay import replay as send_recording
+from simulators.simulate import simulate as live
 
 SETTLE_S: Final = 30.0
 """How long the end of a run waits for answers."""
@@ -44,12 +47,32 @@ def replay(
     about = {"files": files, "format": form, **{name: str(value) for name, value in options.items()}}
     name = f"replay-{form or files[0]}"
 
-    async def work(fleet: Fleet) -> None:
-        await send_recording(recording, fleet, ReplayOptions(**options))
-
     until_s = options["for_s"] if options["loop"] else None
     with Ledger(folder, name, about) as ledger:
+
+        async def work(fleet: Fleet) -> None:
+            await send_recording(recording, fleet, ReplayOptions(**options))
+
         return asyncio.run(_run(settings, name, ledger, sorted(hearing), work, until_s))
+
+
+def simulate(settings: Settings, folder: Path, *, seed: int, **options: Any) -> dict[str, Any]:
+    """Let a seeded city live until its end or a signal, and return the summary.
+
+    Args:
+        settings: of the broker and the log.
+        folder: of the ledger.
+        seed: of the city.
+        options: fields of `CityOptions`.
+    """
+    city = City(CityOptions(seed=seed, start=now_us(), **options))
+    about = {"seed": seed, "start": city.options.start, **options}
+    with Ledger(folder, f"city-{seed}", about) as ledger:
+
+        async def work(fleet: Fleet) -> None:
+            await live(city, fleet, ledger)
+
+        return {"seed": seed, **asyncio.run(_run(settings, f"city-{seed}", ledger, city.hearing, work, None))}
 
 
 def _recording(files: list[str], form: str | None, quantity: str) -> Recording:

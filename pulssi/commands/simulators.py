@@ -21,6 +21,7 @@ ledger = typer.Typer(no_args_is_help=True, help="What simulated devices sent, an
 
 def register(app: typer.Typer) -> None:
     """Add the commands of the simulators."""
+    app.command()(simulate)
     app.command()(replay)
     app.add_typer(ledger, name="ledger")
 
@@ -31,6 +32,46 @@ def _say(result: dict[str, Any], *, as_json: bool) -> None:
         return
     for name, value in result.items():
         typer.echo(f"{name:<20} {value if not isinstance(value, dict) else json.dumps(value)}")
+
+
+def simulate(
+    *,
+    seed: Annotated[int, typer.Option(help="The same seed and start give the same city.")] = 7,
+    for_s: Duration = None,
+    interval_s: Annotated[
+        float | None, typer.Option("--interval", parser=seconds, help="Between two samples of a device; 1s by default.")
+    ] = None,
+    backfill_s: Annotated[
+        float | None,
+        typer.Option("--backfill", parser=seconds, help="Devices upload so much at the start, such as 90m."),
+    ] = None,
+    faults: Annotated[str, typer.Option(help="`default`, or `none`.")] = "default",
+    episode: Annotated[bool, typer.Option("--episode", help="Bad air at one station 20 s after the start.")] = False,
+    devices: Annotated[int, typer.Option(min=0, help="Noise meters beside the stations.")] = 0,
+    rate: Annotated[float, typer.Option(min=0, help="Messages per second of all noise meters together.")] = 0,
+    folder: Folder = FOLDER,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a seeded city live: air and traffic stations, buses, rush hours, road works, and faults in all of it."""
+    from simulators.run import simulate as run
+
+    if faults not in {"default", "none"}:
+        raise ConfigurationError(f"--faults: {faults!r} is neither default nor none")
+    meters = devices or round(rate)
+    result = run(
+        load_settings(config),
+        folder,
+        seed=seed,
+        for_s=for_s,
+        interval_s=interval_s or 1.0,
+        backfill_s=backfill_s or 0.0,
+        faults=faults == "default",
+        episode=episode,
+        meters=meters,
+        meters_interval_s=meters / rate if rate else max(interval_s or 1.0, 1.0),
+    )
+    _say(result, as_json=as_json)
 
 
 def replay(
@@ -82,8 +123,8 @@ def check(
     *,
     folder: Folder = FOLDER,
     wait_s: Annotated[
-        float, typer.Option("--wait", parser=seconds, help="Time for what is on its way, such as 10s.")
-    ] = 0,
+        float | None, typer.Option("--wait", parser=seconds, help="Time for what is on its way, such as 10s.")
+    ] = None,
     broker_killed: Annotated[
         bool,
         typer.Option("--broker-killed", help="Formats without receipts count as sent only: a killed broker forgets."),
@@ -94,7 +135,7 @@ def check(
     """Compare the ledgers with the database; exit 1 when anything is lost, duplicate, phantom, corrupt or unseen."""
     from simulators.check import check as run
 
-    verdict = run(folder, load_settings(config).database.conninfo(), wait_s=wait_s, broker_killed=broker_killed)
+    verdict = run(folder, load_settings(config).database.conninfo(), wait_s=wait_s or 0.0, broker_killed=broker_killed)
     _say(verdict.as_dict(), as_json=as_json)
     raise typer.Exit(0 if verdict.ok else 1)
 

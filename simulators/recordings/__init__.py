@@ -24,7 +24,7 @@ SHIPPED = {
 
 _SERIES: dict[str, SeriesFormat] = {"epa": EPA, "uci": UCI, "beijing": BEIJING}
 
-__all__ = ["FORMATS", "SHIPPED", "Rebase", "Record", "Recording", "read", "rebased", "shipped"]
+__all__ = ["FORMATS", "SHIPPED", "Rebase", "Record", "Recording", "open_text", "read", "rebased", "shipped"]
 
 
 def shipped(name: str) -> Recording:
