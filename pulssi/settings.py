@@ -167,9 +167,9 @@ class StreamsSettings(Section):
 
     group: str = "pulssi-streams"
     """Kafka consumer group and key of the snapshots."""
-    pane_s: Positive = 60
+    pane_s: Annotated[int, Field(ge=1, le=3600)] = 60
     """Length of a pane; windows slide by it."""
-    windows_s: tuple[Positive, ...] = (300, 900, 3600)
+    windows_s: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=16)] = (300, 900, 3600)
     """Lengths of the rolling windows."""
     lateness_s_max: Positive = 30
     """How far behind the newest event time of its series a reading may come without a revision."""
@@ -183,6 +183,8 @@ class StreamsSettings(Section):
     """Readings worked on in one go while catching up."""
     series_max: Positive = 200_000
     """Series of one partition."""
+    anomaly_score_min: Annotated[float, Field(gt=0, le=1)] = 0.9999
+    """Readings that score this or more become anomaly rows: 0.9999 = as unusual as one reading in 10,000."""
     on_time_s: tuple[int, int] = (-60, 180)
     """Band of delay that counts as on time: earliest and latest, seconds."""
 

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from pulssi.errors import PoisonError, Reason
-from pulssi.frames import IndicatorKind, Indicators, Readings
+from pulssi.frames import Indicators, Readings
 from pulssi.partitions import Output, Record
-from pulssi.quality import Quality
 from pulssi.settings import StreamsSettings
 from pulssi.times import iso
 from pulssi.topics import Content, Topics, headers
 from streams.catalogue import Lookup
+from streams.partition_state import Counts, PartitionState
+
+FRAME_ROWS = 5000
+"""Rows in a frame at most: 0.7 MB, below the 1 MiB that Kafka clients send by default."""
 
 _TIME_MAX = 1 << 53
 """Times beyond it (year 2255) are no times of ours."""
@@ -42,12 +45,18 @@ class ReadingsProcessor:
         snapshot: bytes | None = None,
     ) -> None:
         self._partition = partition
-        self._settings = settings
         self._topics = topics
-        self._lookup = lookup
-        self._clock = 0
-        if snapshot is not None:
-            self._clock = int.from_bytes(snapshot, "little")
+        self._state = PartitionState(settings, lookup, snapshot)
+
+    @property
+    def counts(self) -> Counts:
+        """What happened since the start of the process, for metrics."""
+        return self._state.counts
+
+    @property
+    def series(self) -> int:
+        """Series that have state."""
+        return len(self._state.table)
 
     def process(self, records: Sequence[Record]) -> list[Output]:
         """Take records in offset order and return what follows from them."""
@@ -68,18 +77,9 @@ class ReadingsProcessor:
         position = np.repeat(np.array(offsets, np.int64), [len(part) for part in parts])
         if len(readings) == 0:
             return outputs
-        self._clock = max(self._clock, int(readings.receive_time.max()))
-        limits = self._lookup(readings.series_id)
-        flags = readings.quality.astype(np.int32)
-        flags[(readings.value < limits.low) | (readings.value > limits.high)] |= int(Quality.RANGE)
-        rows = Indicators.empty(len(readings))
-        rows.series_id, rows.window_start, rows.value = readings.series_id, readings.event_time, readings.value
-        rows.kind[:] = IndicatorKind.READING
-        rows.n[:] = 1
-        rows.class_[:] = -1
-        rows.flags, rows.receive_time, rows.position = flags, readings.receive_time, position
-        flagged = int(np.count_nonzero(flags))
-        outputs.append(self._frame(rows, kinds="reading", flagged=flagged))
+        checked, derived = self._state.apply(readings, position)
+        outputs += self._frames(checked, kinds="reading", flagged=True)
+        outputs += self._frames(derived, kinds="window", flagged=False)
         return outputs
 
     def tick(self, now: int) -> list[Output]:  # noqa: ARG002  nothing follows from the time alone yet
@@ -88,12 +88,16 @@ class ReadingsProcessor:
 
     def snapshot(self) -> bytes:
         """The whole state, exactly."""
-        return self._clock.to_bytes(8, "little")
+        return self._state.snapshot()
 
-    def _frame(self, rows: Indicators, **more: str | int) -> Output:
-        return Output(
-            self._topics.indicators, self._partition, None, rows.encode(), headers(Content.INDICATORS, **more)
-        )
+    def _frames(self, rows: Indicators, *, kinds: str, flagged: bool) -> list[Output]:
+        outputs = []
+        for start in range(0, len(rows), FRAME_ROWS):
+            part = rows if len(rows) <= FRAME_ROWS else rows.take(np.arange(start, min(start + FRAME_ROWS, len(rows))))
+            more = {"flagged": int(np.count_nonzero(part.flags))} if flagged else {}
+            said = headers(Content.INDICATORS, kinds=kinds, **more)
+            outputs.append(Output(self._topics.indicators, self._partition, None, part.encode(), said))
+        return outputs
 
     def _dead_letter(self, record: Record, error: PoisonError) -> Output:
         more = headers(
@@ -104,7 +108,7 @@ class ReadingsProcessor:
             topic=self._topics.readings,
             partition=self._partition,
             offset=record.offset,
-            time=iso(self._clock),
+            time=iso(self._state.clock),
         )
         return Output(self._topics.deadletters, None, record.key or b"", record.value, more)
 

@@ -1,0 +1,71 @@
+"""pane_snapshot: the live cells of a ring of panes as few and short arrays
+
+Most panes of most sensors hold one reading, from which all else of the cell follows; only the others are written in
+full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from streams.panes import PaneRing
+from streams.sketch import codes_of, entries_of
+
+_FULL = ("n", "sum", "squares", "low", "high", "last")
+
+
+def arrays_of(ring: PaneRing, rows: int) -> dict[str, np.ndarray]:
+    """Everything about rows 0 ... rows - 1."""
+    inside = slice(1, 1 + rows * ring.length)
+    n, n_excluded = ring.n[inside], ring.n_excluded[inside]
+    live = np.flatnonzero((n > 0) | (n_excluded > 0)) + 1
+    full = live[(ring.n[live] != 1) | (ring.n_excluded[live] > 0)]
+    excluded = full[ring.n_excluded[full] > 0]
+    revised = np.flatnonzero(ring.revisions[:, inside].any(axis=0)) + 1
+    times, of_time = ring.times.gather(full)
+    entries, of_entry = ring.sketch.gather(full)
+    return {
+        "oldest": ring.oldest[:rows],
+        "newest": ring.newest[:rows],
+        "live": live.astype(np.uint32),
+        **{name: getattr(ring, name)[live] for name in ("first", "last_us", "flags", "receive_time")},
+        "full": full.astype(np.uint32),
+        **{name: getattr(ring, name)[full] for name in _FULL},
+        "excluded": excluded.astype(np.uint32),
+        "n_excluded": ring.n_excluded[excluded],
+        "revised": revised.astype(np.uint32),
+        "revisions": ring.revisions[:, revised],
+        "times": times,
+        "of_time": of_time.astype(np.uint32),
+        "entries": entries,
+        "of_entry": of_entry.astype(np.uint32),
+    }
+
+
+def fill(ring: PaneRing, rows: int, arrays: Mapping[str, np.ndarray]) -> None:
+    """Put what `arrays_of` gave into a new ring."""
+    ring.grow(rows)
+    inside = slice(1, 1 + rows * ring.length)
+    ring.low[inside], ring.high[inside] = np.inf, -np.inf
+    ring.oldest[:rows], ring.newest[:rows] = arrays["oldest"], arrays["newest"]
+    live, full = arrays["live"].astype(np.int64), arrays["full"].astype(np.int64)
+    for name in ("first", "last_us", "flags", "receive_time"):
+        getattr(ring, name)[live] = arrays[name]
+    ring.n[live] = 1
+    for name in ("low", "high", "last"):
+        getattr(ring, name)[live] = arrays["first"]
+    for name in _FULL:
+        getattr(ring, name)[full] = arrays[name]
+    ring.n_excluded[arrays["excluded"].astype(np.int64)] = arrays["n_excluded"]
+    ring.revisions[:, arrays["revised"].astype(np.int64)] = arrays["revisions"]
+    single = np.setdiff1d(live, full, assume_unique=True)
+    ring.times.append(single, ring.last_us[single])
+    ring.sketch.append(single, entries_of(codes_of(ring.first[single])))
+    for lists, values, owner in (
+        (ring.times, arrays["times"], arrays["of_time"]),
+        (ring.sketch, arrays["entries"], arrays["of_entry"]),
+    ):
+        order = np.argsort(owner, kind="stable")
+        lists.append(full[owner[order].astype(np.int64)], values[order])

@@ -1,0 +1,495 @@
+"""partition_state: everything derived from one partition of readings, from columns to columns"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from pulssi.errors import PoisonError, Reason
+from pulssi.frames import IndicatorKind, Indicators, Readings
+from pulssi.quality import EXCLUDED, Quality
+from pulssi.settings import StreamsSettings
+from pulssi.times import US_PER_S
+from streams.anomaly import Detector, ResidualDetector, Scores
+from streams.blob import pack, unpack
+from streams.cadence import Cadence
+from streams.catalogue import Limits, Lookup, no_limits
+from streams.grouping import lengths_of, order_by, ranges, shifted, starts_of
+from streams.pane_snapshot import arrays_of, fill
+from streams.panes import NO_PANE, PaneRing
+from streams.progress import NEVER, Bounds, Course, Progress
+from streams.quality_checks import NeighbourChecks, range_flags
+from streams.series_table import SeriesTable
+from streams.windows import evaluate
+
+VERSION = 1
+"""Of the snapshot."""
+
+ADVANCE_PANES = 16
+"""How far the newest pane of a series may move in one step; further moves take more steps."""
+
+PROVISIONAL_REVISION = -(1 << 30)
+"""Revisions of windows that only the passing of time has shown start here and rise with each reading in the window."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened since the start of the process."""
+
+    readings: int = 0
+    duplicates: int = 0
+    late: int = 0
+    flagged: int = 0
+    without_state: int = 0
+    windows: int = 0
+    revisions: int = 0
+    anomalies: int = 0
+
+
+class _Columns(Protocol):
+    """State in arrays by row."""
+
+    COLUMNS: ClassVar[tuple[str, ...]]
+
+
+class _Kept(NamedTuple):
+    """Readings that go into panes, series by series in order of arrival; `pane` is that of the reading itself."""
+
+    row: np.ndarray
+    time: np.ndarray
+    pane: np.ndarray
+    value: np.ndarray
+    flags: np.ndarray
+    receive_time: np.ndarray
+    position: np.ndarray
+
+    def take(self, index: np.ndarray) -> _Kept:
+        return _Kept(*(column[index] for column in self))
+
+
+class _Marks(NamedTuple):
+    """How far readings closed their series: a silence before them up to pane `silent`, at the position `silence`."""
+
+    closed_after: np.ndarray
+    position: np.ndarray
+    silent: np.ndarray
+    silence: np.ndarray
+
+    def take(self, index: np.ndarray) -> _Marks:
+        return _Marks(*(column[index] for column in self))
+
+
+class _Due(NamedTuple):
+    """Windows to publish: row, last pane, and [lengths, n] source position that gave or changed each, -1 = not due."""
+
+    row: np.ndarray
+    end: np.ndarray
+    position: np.ndarray
+
+
+class PartitionState:
+    """State of one partition: takes readings in the order of their offsets, gives rows of indicators.
+
+    Args:
+        settings: windows and bounds.
+        lookup: limits of series seen for the first time.
+        snapshot: what `snapshot()` gave, or None.
+
+    Raises:
+        PoisonError: the snapshot cannot be read or was made with other windows.
+    """
+
+    def __init__(self, settings: StreamsSettings, lookup: Lookup, snapshot: bytes | None = None) -> None:
+        pane_us = settings.pane_s * US_PER_S
+        self._settings = settings
+        self._lookup = lookup
+        self._bounds = Bounds(
+            pane_us, settings.lateness_s_max * US_PER_S, settings.horizon_s * US_PER_S, settings.idle_s * US_PER_S
+        )
+        self._lengths = tuple(sorted({length // settings.pane_s for length in settings.windows_s}))
+        horizon_panes = -(-settings.horizon_s // settings.pane_s)
+        self.counts = Counts()
+        self.clock = 0
+        self.position = -1
+        self.table = SeriesTable(settings.series_max)
+        self._limits = no_limits(np.zeros(0, np.int64))
+        self._progress = Progress(self._bounds)
+        self._ring = PaneRing(self._lengths[-1] + horizon_panes + 2 + ADVANCE_PANES, pane_us, len(self._lengths))
+        self._cadence = Cadence(pane_us, self._lengths[-1])
+        self._neighbours = NeighbourChecks()
+        self._detector: Detector = ResidualDetector(pane_us)
+        if snapshot is not None:
+            self._restore(snapshot)
+
+    # Readings in, rows out
+
+    def apply(self, readings: Readings, position: np.ndarray) -> tuple[Indicators, Indicators]:
+        """Take readings in; `position` is the source offset of each, rising.
+
+        Returns:
+            READING rows in order of arrival, and WINDOW and ANOMALY rows in order of position.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._apply(readings, position)
+
+    def _apply(self, readings: Readings, position: np.ndarray) -> tuple[Indicators, Indicators]:
+        n = len(readings)
+        clock = np.maximum.accumulate(np.maximum(readings.receive_time, self.clock))
+        clock_before = np.concatenate(([self.clock], clock[:-1]))
+        rows = self._rows_of(readings.series_id)
+        order = order_by(rows + 1)
+        order = order[np.searchsorted(rows[order], 0) :]  # series beyond the bound have no state
+        row, time, value = rows[order], readings.event_time[order], readings.value[order]
+        starts = starts_of(row)
+        before = self._progress.newest_before(row[starts], time, starts)
+        late = time < before - self._bounds.horizon_us
+        duplicate = self._duplicates(row, time, starts, before, late)
+        flags = readings.quality[order].astype(np.int32)
+        limits = self._limits_of(row)
+        flags |= range_flags(value, limits.low, limits.high)
+        kept_at = np.flatnonzero(~(late | duplicate))
+        sure = flags[kept_at]
+        flags[late] |= int(Quality.LATE)
+        good = ~duplicate & ((flags & int(EXCLUDED)) == 0)
+        in_order = time > before
+        flags[good & ~in_order] |= int(Quality.PROVISIONAL)
+        spoken = np.flatnonzero(in_order & (before > NEVER))
+        self._cadence.learn(row[spoken], time[spoken], time[spoken] - before[spoken])
+        checked = np.flatnonzero(good & in_order)
+        scores = self._check(row[checked], time[checked], value[checked], flags, checked)
+        kept = _Kept(
+            row[kept_at],
+            time[kept_at],
+            time[kept_at] // self._bounds.pane_us,
+            value[kept_at],
+            sure,
+            readings.receive_time[order][kept_at],
+            position[order][kept_at],
+        )
+        windows = self._advance(kept, clock[order][kept_at], clock_before[order][kept_at], clock, position)
+        self.clock, self.position = int(clock[-1]), int(position[-1])
+        all_flags, shown, score = readings.quality.astype(np.int32), np.ones(n, np.bool_), np.zeros(n)
+        all_flags[order], shown[order], score[order[checked]] = flags, ~duplicate, scores.score
+        checked_rows = _reading_rows(readings, position, all_flags, score).take(np.flatnonzero(shown))
+        anomalies = self._anomalies(readings, position, order[checked], scores, flags[checked])
+        self._count(n, late, duplicate, checked_rows, windows, anomalies)
+        return checked_rows, _by_position([anomalies, *windows])
+
+    def _rows_of(self, series_id: np.ndarray) -> np.ndarray:
+        had = len(self.table)
+        rows = self.table.rows_of(series_id)
+        if len(self.table) > had:
+            self._grow(had)
+        return rows
+
+    def _grow(self, had: int) -> None:
+        """Make room for the series that the table has got since it had `had`."""
+        n = len(self.table)
+        new = self._lookup(self.table.ids[had:])
+        self._limits = Limits(
+            *(np.concatenate((getattr(self._limits, f.name), getattr(new, f.name))) for f in fields(Limits))
+        )
+        for part in (self._progress, self._ring, self._cadence, self._neighbours, self._detector):
+            part.grow(n)
+
+    def _limits_of(self, row: np.ndarray) -> Limits:
+        return Limits(*(getattr(self._limits, field.name)[row] for field in fields(Limits)))
+
+    def _duplicates(
+        self,
+        row: np.ndarray,
+        time: np.ndarray,
+        starts: np.ndarray,
+        before: np.ndarray,
+        late: np.ndarray,
+    ) -> np.ndarray:
+        """Which readings have the series and time of one that came before, within the horizon."""
+        duplicate = np.zeros(len(row), np.bool_)
+        candidates = np.flatnonzero((time <= before) & ~late)
+        if len(candidates) == 0:
+            return duplicate
+        run = np.repeat(np.arange(len(starts)), lengths_of(starts, len(row)))
+        doubtful = np.zeros(len(starts), np.bool_)
+        doubtful[run[candidates]] = True
+        among = np.flatnonzero(doubtful[run] & ~late)
+        among = among[np.lexsort((time[among], row[among]))]  # stable: the first to come stays first
+        first = np.zeros(len(among), np.bool_)
+        first[starts_of(row[among], time[among])] = True
+        duplicate[among[~first]] = True
+        rest = candidates[~duplicate[candidates]]
+        rest = rest[time[rest] // self._bounds.pane_us >= self._ring.oldest[row[rest]]]
+        rest = rest[time[rest] <= self._progress.newest[row[rest]]]
+        pane, place = np.divmod(time[rest], self._bounds.pane_us)
+        duplicate[rest] = self._ring.times.contains(self._ring.cells(row[rest], pane), place.astype(np.uint32))
+        return duplicate
+
+    def _check(
+        self,
+        row: np.ndarray,
+        time: np.ndarray,
+        value: np.ndarray,
+        flags: np.ndarray,
+        place: np.ndarray,
+    ) -> Scores:
+        """Checks that need the readings before, for good readings in order; adds to `flags` at `place`."""
+        scores = self._detector.update(row, time, value)
+        if len(row):
+            starts = starts_of(row)
+            flags[place] |= self._neighbours.check(row[starts], starts, time, value, self._limits_of(row))
+        return scores
+
+    # Panes and windows
+
+    def _advance(
+        self,
+        kept: _Kept,
+        clock: np.ndarray,
+        clock_before: np.ndarray,
+        clock_all: np.ndarray,
+        position_all: np.ndarray,
+    ) -> list[Indicators]:
+        """Put readings into panes; rows of the windows that closed or changed."""
+        windows: list[Indicators] = []
+        if len(kept.row):
+            starts = starts_of(kept.row)
+            closed = self._progress.closed[kept.row[starts]].copy()
+            newest_pane = self._ring.newest[kept.row[starts]].copy()
+            course = self._progress.follow(kept.row[starts], kept.time, clock, clock_before, starts)
+            silence = np.minimum(np.searchsorted(clock_all, course.silent_from), len(position_all) - 1)
+            marks = _Marks(course.closed_after, kept.position, course.silent, position_all[silence])
+            step = self._steps(course.newest // self._bounds.pane_us, starts, newest_pane)
+            fresh = closed == NEVER
+            closed[fresh] = kept.pane[starts[fresh]] - 1
+            self._progress.closed[kept.row[starts]] = closed
+            least, most = int(step.min()), int(step.max())
+            for i in range(least, most + 1):
+                chosen = np.flatnonzero(step == i)
+                if len(chosen):
+                    windows += self._step(kept.take(chosen), course, chosen, marks.take(chosen))
+        windows += self._close_silent(int(clock_all[-1]), clock_all, position_all)
+        return windows
+
+    @staticmethod
+    def _steps(pane: np.ndarray, starts: np.ndarray, newest_pane: np.ndarray) -> np.ndarray:
+        """Number of the step in which each reading is taken: within one, no series moves by more than ADVANCE_PANES."""
+        lengths = lengths_of(starts, len(pane))
+        before = shifted(pane, starts, np.where(newest_pane == NO_PANE, pane[starts], newest_pane))
+        moved = np.minimum(pane - before, ADVANCE_PANES + 1)
+        total = np.cumsum(moved)
+        within = total - np.repeat(total[starts] - moved[starts], lengths)
+        return np.asarray(within // (ADVANCE_PANES + 1))
+
+    def _step(self, kept: _Kept, course: Course, chosen: np.ndarray, marks: _Marks) -> list[Indicators]:
+        ring, pane_us = self._ring, self._bounds.pane_us
+        closed_before, closed_after = course.closed_before[chosen], marks.closed_after
+        newest = course.newest[chosen] // pane_us
+        starts = starts_of(kept.row)
+        row, ends = kept.row[starts], np.append(starts[1:], len(kept.row)) - 1
+        windows = []
+        jumping = np.flatnonzero((ring.newest[row] != NO_PANE) & (newest[starts] - ring.newest[row] > ADVANCE_PANES))
+        if len(jumping):  # the ring cannot hold both ends of the gap: close what is before it first
+            at = starts[jumping]
+            windows += self._publish(self._closings(row[jumping], closed_after[at], np.arange(len(at)), marks.take(at)))
+        lowest = np.minimum.reduceat(kept.pane, starts)
+        known = ring.newest[row] != NO_PANE
+        lowest[known] = np.minimum(lowest, ring.oldest[row])[known]
+        opening = np.flatnonzero(~known | (newest[ends] > ring.newest[row]) | (lowest < ring.oldest[row]))
+        ring.open(row[opening], lowest[opening], newest[ends[opening]])
+        ring.add(
+            ring.cells(kept.row, kept.pane),
+            kept.time - kept.pane * pane_us,
+            kept.value,
+            kept.flags,
+            kept.receive_time,
+            (kept.flags & int(EXCLUDED)) != 0,
+        )
+        closings = self._closings(row, closed_after[ends], starts, marks)
+        return windows + self._publish(closings, *self._corrections(kept, closed_before))
+
+    def _closings(
+        self,
+        row: np.ndarray,
+        until: np.ndarray,
+        starts: np.ndarray,
+        marks: _Marks,
+    ) -> _Due:
+        """Windows of distinct rows that end with the panes now closed, up to `until`; from now on they are closed.
+
+        `marks` are those of the readings of each row, from `starts` on: the first to reach a pane closed it.
+        """
+        last = np.minimum(until, self._ring.newest[row] + self._lengths[-1] - 1)  # later windows are empty
+        first = self._progress.closed[row] + 1
+        end, owner = ranges(first, np.maximum(last - first + 1, 0))
+        position = np.zeros(0, np.int64)
+        if len(end):
+            lengths = lengths_of(starts, len(marks.position))
+            base = first - 1
+            reached = np.clip(marks.closed_after - np.repeat(base, lengths), 0, 1 << 30)
+            key = np.repeat(np.arange(len(row), dtype=np.int64) << 31, lengths) | reached
+            by = np.searchsorted(key, (owner << 31) | (end - base[owner]))
+            position = np.where(end <= marks.silent[by], marks.silence[by], marks.position[by])
+        self._progress.closed[row] = np.maximum(self._progress.closed[row], until)
+        return _Due(row[owner], end, np.broadcast_to(position, (len(self._lengths), len(end))))
+
+    def _corrections(self, kept: _Kept, closed_before: np.ndarray) -> list[_Due]:
+        """Windows that were closed when one of their readings came; counts their revisions."""
+        after = np.flatnonzero(kept.pane <= closed_before)
+        dues = []
+        for w, length in enumerate(self._lengths if len(after) else ()):
+            pane = kept.pane[after]
+            last = np.minimum(closed_before[after], pane + length - 1)
+            end, owner = ranges(pane, last - pane + 1)
+            row = kept.row[after][owner]
+            np.add.at(self._ring.revisions[w], self._ring.cells(row, end), np.uint32(1))
+            position = np.full((len(self._lengths), len(end)), -1, np.int64)
+            position[w] = kept.position[after][owner]
+            dues.append(_Due(row, end, position))
+        return dues
+
+    def _close_silent(self, clock: int, clock_all: np.ndarray, position_all: np.ndarray) -> list[Indicators]:
+        row = self._progress.fallen_silent(clock, len(self.table))
+        if len(row) == 0:
+            return []
+        reached = np.searchsorted(clock_all, self._progress.active[row] + self._bounds.idle_us)
+        until = self._progress.newest[row] // self._bounds.pane_us
+        silence = position_all[reached]
+        return self._publish(self._closings(row, until, np.arange(len(row)), _Marks(until, silence, until, silence)))
+
+    def _publish(self, *dues: _Due) -> list[Indicators]:
+        """Rows of the windows that are due, each once; the first of `dues` has each of its own once."""
+        some = [due for due in dues if len(due.row)]
+        if not some:
+            return []
+        due = some[0] if some[0] is dues[0] and len(some) == 1 else _united(some)
+        per_pane = self._cadence.per_pane(due.row, due.end, self._limits.interval_s[due.row])
+        windows = evaluate(self._ring, due.row, due.end, self._lengths, per_pane)
+        cells = self._ring.window_cells(due.row, due.end, 1)[
+            :, 0
+        ]  # 0, without revisions, where a jump left it unopened
+        self._ring.compact(cells[cells > 0])
+        w, which = np.nonzero((due.position >= 0) & ((windows.n > 0) | (windows.n_excluded > 0)))
+        row, end = due.row[which], due.end[which]
+        rows = Indicators.empty(len(w))
+        length_s = np.array(self._lengths, np.int64)[w] * self._settings.pane_s
+        rows.series_id[:] = self.table.ids[row]
+        rows.kind[:] = IndicatorKind.WINDOW
+        rows.window_s[:] = length_s
+        rows.window_start[:] = (end + 1) * self._bounds.pane_us - length_s * US_PER_S
+        rows.n[:], rows.n_excluded[:] = windows.n[w, which], windows.n_excluded[w, which]
+        rows.completeness[:], rows.last[:] = windows.completeness[w, which], windows.last[w, which]
+        rows.mean[:] = rows.value[:] = windows.mean[w, which]
+        rows.min[:], rows.max[:], rows.std[:] = windows.low[w, which], windows.high[w, which], windows.std[w, which]
+        rows.p50[:], rows.p95[:], rows.p99[:] = (windows.quantiles[w, q, which] for q in range(3))
+        rows.class_[:] = -1
+        rows.revision[:] = self._ring.revisions[w, cells[which]]
+        rows.flags[:], rows.receive_time[:] = windows.flags[w, which], windows.receive_time[w, which]
+        rows.position[:] = due.position[w, which]
+        return [rows]
+
+    def _anomalies(
+        self,
+        readings: Readings,
+        position: np.ndarray,
+        place: np.ndarray,
+        scores: Scores,
+        flags: np.ndarray,
+    ) -> Indicators:
+        found = np.flatnonzero(scores.score >= self._settings.anomaly_score_min)
+        at = place[found]
+        rows = Indicators.empty(len(found))
+        rows.series_id[:], rows.window_start[:] = readings.series_id[at], readings.event_time[at]
+        rows.kind[:] = IndicatorKind.ANOMALY
+        rows.n[:] = 1
+        rows.completeness[:] = 1.0
+        rows.value[:], rows.last[:] = scores.score[found], readings.value[at]
+        rows.mean[:], rows.std[:] = scores.expected[found], scores.spread[found]
+        rows.class_[:] = -1
+        rows.flags[:], rows.receive_time[:], rows.position[:] = flags[found], readings.receive_time[at], position[at]
+        return rows
+
+    # Snapshots
+
+    def snapshot(self) -> bytes:
+        """The whole state, exactly."""
+        n = len(self.table)
+        facts: dict[str, int | str | list[int]] = {**self._shape(), "clock": self.clock, "position": self.position}
+        arrays = {"ids": self.table.ids}
+        for prefix, part in self._parts():
+            arrays |= {f"{prefix}.{name}": getattr(part, name)[:n] for name in part.COLUMNS}
+        arrays |= {f"ring.{name}": array for name, array in arrays_of(self._ring, n).items()}
+        return pack(VERSION, facts, arrays)
+
+    def _restore(self, snapshot: bytes) -> None:
+        facts, arrays = unpack(snapshot, VERSION)
+        differing = [name for name, value in self._shape().items() if facts.get(name) != value]
+        if differing:
+            raise PoisonError(Reason.BAD_RECORD, f"a snapshot made with other settings: {', '.join(differing)}")
+        self.clock, self.position = int(str(facts["clock"])), int(str(facts["position"]))
+        ids = arrays["ids"]
+        self.table.rows_of(ids)
+        self._grow(0)
+        for prefix, part in self._parts():
+            for name in part.COLUMNS:
+                getattr(part, name)[: len(ids)] = arrays[f"{prefix}.{name}"]
+        fill(self._ring, len(ids), {name.removeprefix("ring."): array for name, array in arrays.items()})
+
+    def _shape(self) -> dict[str, int | str | list[int]]:
+        """What a snapshot and the settings must agree on."""
+        return {"pane_s": self._settings.pane_s, "windows": list(self._lengths), "ring": self._ring.length}
+
+    def _parts(self) -> tuple[tuple[str, _Columns], ...]:
+        return (
+            ("progress", self._progress),
+            ("cadence", self._cadence),
+            ("neighbours", self._neighbours),
+            ("detector", self._detector),
+        )
+
+    def _count(
+        self,
+        n: int,
+        late: np.ndarray,
+        duplicate: np.ndarray,
+        shown: Indicators,
+        windows: list[Indicators],
+        anomalies: Indicators,
+    ) -> None:
+        counts = self.counts
+        counts.readings += n
+        counts.late += int(np.count_nonzero(late))
+        counts.duplicates += int(np.count_nonzero(duplicate))
+        counts.flagged += int(np.count_nonzero(shown.flags))
+        counts.without_state += n - len(late)
+        counts.windows += sum(len(rows) for rows in windows)
+        counts.revisions += sum(int(np.count_nonzero(rows.revision)) for rows in windows)
+        counts.anomalies += len(anomalies)
+
+
+def _united(dues: list[_Due]) -> _Due:
+    """Each row and last pane once, with the latest position of each length."""
+    row, end, position = (np.concatenate([due[i] for due in dues], axis=-1) for i in range(3))
+    order = np.lexsort((end, row))
+    starts = starts_of(row[order], end[order])
+    return _Due(
+        row[order][starts],
+        end[order][starts],
+        np.maximum.reduceat(position[:, order], starts, axis=1),
+    )
+
+
+def _reading_rows(readings: Readings, position: np.ndarray, flags: np.ndarray, score: np.ndarray) -> Indicators:
+    rows = Indicators.empty(len(readings))
+    rows.series_id, rows.window_start, rows.value = readings.series_id, readings.event_time, readings.value
+    rows.kind[:] = IndicatorKind.READING
+    rows.n[:] = 1
+    rows.completeness[:] = 1.0
+    rows.class_[:] = -1
+    rows.flags, rows.last, rows.receive_time, rows.position = flags, score, readings.receive_time, position
+    return rows
+
+
+def _by_position(parts: list[Indicators]) -> Indicators:
+    rows = Indicators.concat(parts)
+    return rows.take(np.lexsort((rows.window_s, rows.window_start, rows.series_id, rows.position)))

@@ -1,0 +1,127 @@
+"""progress: how far the event time of each series has come, and which of its panes are closed
+
+The watermark of a series is its own newest event time less the lateness bound; nobody else moves it. A pane closes when
+the watermark passes its end, or when its series has been silent for `idle` on the clock of the partition, which is the
+newest receive time that came. All of it is a function of the readings in their order, not of how they were batched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from streams.grouping import running_max, shifted
+
+NEVER = -(1 << 60)
+"""Event time of a series without readings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Bounds of event time in us, and the length of a pane."""
+
+    pane_us: int
+    lateness_us: int
+    horizon_us: int
+    idle_us: int
+
+
+@dataclass(slots=True)
+class Course:
+    """What readings did to the progress of their series, arrays by reading, series by series in order of arrival.
+
+    Attributes:
+        newest: newest event time with this reading.
+        silent: pane that a silence before the reading had closed, else a very small number.
+        silent_from: clock of the partition from which the pause before the reading counted as silence, us.
+        closed_before: newest closed pane when the reading came.
+        closed_after: newest closed pane after it.
+    """
+
+    newest: np.ndarray
+    silent: np.ndarray
+    silent_from: np.ndarray
+    closed_before: np.ndarray
+    closed_after: np.ndarray
+
+
+class Progress:
+    """Progress of all series, arrays by row.
+
+    Attributes:
+        newest: newest event time, us.
+        active: clock of the partition at the latest reading, us.
+        closed: newest closed pane.
+    """
+
+    COLUMNS: ClassVar[tuple[str, ...]] = ("newest", "active", "closed")
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.newest = np.zeros(0, np.int64)
+        self.active = np.zeros(0, np.int64)
+        self.closed = np.zeros(0, np.int64)
+        self._next_silence = NEVER
+
+    def grow(self, rows: int) -> None:
+        """Room for rows 0 ... rows - 1."""
+        more = np.full(max(rows - len(self.newest), 0), NEVER, np.int64)
+        self.newest = np.concatenate((self.newest, more))
+        self.active = np.concatenate((self.active, more))
+        self.closed = np.concatenate((self.closed, more))
+
+    def newest_before(self, row: np.ndarray, event_time: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Newest event time of its series when each reading came.
+
+        Args:
+            row: [runs] row of each run.
+            event_time: [readings].
+            starts: [runs] first reading of each run.
+        """
+        return running_max(shifted(event_time, starts, self.newest[row]), starts)
+
+    def follow(
+        self,
+        row: np.ndarray,
+        event_time: np.ndarray,
+        clock: np.ndarray,
+        clock_before: np.ndarray,
+        starts: np.ndarray,
+    ) -> Course:
+        """Take in readings that are neither late nor duplicates.
+
+        Args:
+            row: [runs] row of each run.
+            event_time: [readings] series by series, in order of arrival.
+            clock: [readings] clock of the partition with the reading.
+            clock_before: [readings] the same before it.
+            starts: [runs] first reading of each run.
+        """
+        bounds = self.bounds
+        before = self.newest_before(row, event_time, starts)
+        newest = np.maximum(before, event_time)
+        silent_from = shifted(clock, starts, self.active[row]) + bounds.idle_us
+        silent = np.where((clock_before >= silent_from) & (before > NEVER), before // bounds.pane_us, NEVER)
+        closed = (newest - bounds.lateness_us) // bounds.pane_us - 1
+        start = np.where(self.newest[row] == NEVER, event_time[starts] // bounds.pane_us - 1, self.closed[row])
+        step = np.maximum(silent, closed)
+        step[starts] = np.maximum(step[starts], start)
+        closed_after = running_max(step, starts)
+        closed_before = np.maximum(shifted(closed_after, starts, start), silent)
+        ends = np.append(starts[1:], len(event_time)) - 1
+        self.newest[row], self.active[row] = newest[ends], clock[ends]
+        self._next_silence = min(self._next_silence, int(clock[ends].min()) + bounds.idle_us)
+        return Course(newest, silent, silent_from, closed_before, closed_after)
+
+    def fallen_silent(self, clock: int, rows: int) -> np.ndarray:
+        """Rows with open panes that have been silent for `idle` at `clock`."""
+        if clock < self._next_silence:
+            return np.zeros(0, np.int64)
+        active = self.active[:rows]
+        open_ = self.closed[:rows] < self.newest[:rows] // self.bounds.pane_us
+        silent = open_ & (active + self.bounds.idle_us <= clock)
+        waiting = active[open_ & ~silent]
+        self._next_silence = int(waiting.min()) + self.bounds.idle_us if len(waiting) else 1 << 62
+        return np.flatnonzero(silent)

@@ -1,0 +1,155 @@
+"""A slow and obvious account of what streams does with readings: one at a time, in dictionaries."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from bisect import bisect_left
+from itertools import pairwise
+
+import numpy as np
+
+from pulssi.quality import EXCLUDED, Quality
+from streams.cadence import INTERVALS
+from streams.sketch import codes_of, values_of
+
+S = 1_000_000
+
+
+class Oracle:
+    def __init__(self, settings, limits):
+        self.s, self.limits = settings, limits
+        self.pane = settings.pane_s * S
+        self.clock = 0
+        self.series = {}
+        self.rows = {}  # (series, window_s, window_start) -> row with the newest revision
+        self.every = {}  # (series, window_s, window_start, revision) -> row
+        self.flags = []  # (series, event_time, flags) of each reading that is no duplicate
+        self.duplicates = 0
+
+    def take(self, sid, time, received, value, quality, position):
+        one = self.series.setdefault(sid, Series())
+        late = one.newest is not None and time < one.newest - self.s.horizon_s * S
+        duplicate = not late and time in one.readings
+        low, high = self.limits[sid]
+        flags = quality | (int(Quality.RANGE) if not low <= value <= high else 0)
+        if late:
+            self.flags.append((sid, time, flags | int(Quality.LATE)))
+        elif duplicate:
+            self.duplicates += 1
+        else:
+            self.add(sid, one, time, received, value, flags, position)
+        self.move_clock(received, position)
+
+    def move_clock(self, received, position):
+        self.clock = max(self.clock, received)
+        for sid, one in self.series.items():
+            if one.newest is not None and self.clock >= one.active + self.s.idle_s * S:
+                self.close(sid, one, one.newest // self.pane, position)
+
+    def add(self, sid, one, time, received, value, flags, position):
+        in_order = one.newest is None or time > one.newest
+        good = not flags & int(EXCLUDED)
+        shown = flags
+        if good and not in_order:
+            shown |= int(Quality.PROVISIONAL)
+        self.flags.append((sid, time, shown))
+        if one.newest is None:
+            one.closed = time // self.pane - 1
+        elif in_order and len(one.intervals) < INTERVALS:
+            one.intervals.append(time - one.newest)
+            if len(one.intervals) == INTERVALS:
+                one.known_from = time // self.pane + max(self.s.windows_s) // self.s.pane_s
+        pane = time // self.pane
+        corrected = range(pane, one.closed + 1)
+        one.readings[time] = (received, value, flags)
+        one.newest = time if one.newest is None else max(one.newest, time)
+        one.active = max(self.clock, received)
+        for end in corrected:
+            for length_s in self.s.windows_s:
+                if end < pane + length_s // self.s.pane_s:
+                    key = (length_s, end)
+                    one.revisions[key] = one.revisions.get(key, 0) + 1
+                    self.publish(sid, one, end, length_s, position)
+        self.close(sid, one, (one.newest - self.s.lateness_s_max * S) // self.pane - 1, position)
+
+    def close(self, sid, one, until, position):
+        last_end = max(one.readings) // self.pane + max(self.s.windows_s) // self.s.pane_s
+        for end in range(one.closed + 1, min(until, last_end) + 1):
+            for length_s in self.s.windows_s:
+                self.publish(sid, one, end, length_s, position)
+        one.closed = max(one.closed, until)
+
+    def publish(self, sid, one, end, length_s, position):
+        stop = (end + 1) * self.pane
+        start = stop - length_s * S
+        inside = {time: one.readings[time] for time in sorted(one.readings) if start <= time < stop}
+        if not inside:
+            return
+        good = [value for _, value, flags in inside.values() if not flags & int(EXCLUDED)]
+        all_flags = 0
+        for _, _, flags in inside.values():
+            all_flags |= flags
+        row = {
+            "n": len(good),
+            "n_excluded": len(inside) - len(good),
+            "flags": all_flags,
+            "receive_time": max(received for received, _, _ in inside.values()),
+            "position": position,
+            "completeness": self.completeness(one, inside, end, length_s),
+            **statistics_of(good),
+        }
+        revision = one.revisions.get((length_s, end), 0)
+        self.rows[sid, length_s, start] = {**row, "revision": revision}
+        self.every[sid, length_s, start, revision] = row
+
+    def completeness(self, one, inside, end, length_s):
+        panes = length_s // self.s.pane_s
+        counts = {}
+        for time, (_, _, flags) in inside.items():
+            if not flags & int(EXCLUDED):
+                counts[time // self.pane] = counts.get(time // self.pane, 0) + 1
+        n = sum(counts.values())
+        if one.known_from is not None and end >= one.known_from:
+            per_pane = self.pane / statistics.median_low(one.intervals)
+        elif n <= 1:
+            per_pane = 0
+        else:
+            per_pane = statistics.median_low(counts.values())
+            if per_pane == 1:
+                places = sorted(counts)
+                per_pane = 1 / statistics.median_low([b - a for a, b in pairwise(places)])
+        return min(n / max(per_pane * panes, 1.0), 1.0)
+
+
+class Series:
+    def __init__(self):
+        self.readings = {}
+        self.newest = None
+        self.active = 0
+        self.closed = -1
+        self.revisions = {}
+        self.intervals = []
+        self.known_from = None
+
+
+def statistics_of(good):
+    names = ("mean", "std", "min", "max", "p50", "p95", "p99")
+    if not good:
+        return dict.fromkeys((*names, "last"), math.nan)
+    mean = math.fsum(good) / len(good)
+    std = math.sqrt(math.fsum((value - mean) ** 2 for value in good) / len(good))
+    codes = sorted(codes_of(np.array(good)).tolist())
+
+    def quantile(per_mille):
+        code = codes[max(-(-per_mille * len(good) // 1000), 1) - 1]
+        return float(np.clip(values_of(np.array([code], np.uint16))[0], min(good), max(good)))
+
+    found = (mean, std, min(good), max(good), quantile(500), quantile(950), quantile(990))
+    return dict(zip(names, found, strict=True)) | {"last": good[-1]}
+
+
+def exact_quantile(good, per_mille):
+    """The nearest-rank quantile of the values themselves."""
+    ordered = sorted(good)
+    return ordered[bisect_left(range(1, len(good) + 1), per_mille * len(good) / 1000)]
