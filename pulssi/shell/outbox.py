@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from pulssi.logs import Log, Presence
 from pulssi.metrics import Metrics
 from pulssi.partitions import Output
+from pulssi.shell.packing import use_fast_lz4
 from pulssi.topics import Topics
 
 _RETRY_S = (0.2, 2.0)
@@ -56,6 +57,7 @@ class Outbox:
         Raises:
             KafkaError: Kafka is away.
         """
+        use_fast_lz4()
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap,
             acks="all",

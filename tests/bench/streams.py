@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="pulssi bench streams")
     parser.add_argument("--json", action="store_true", help="the result is JSON in any case")
     parser.add_argument("--readings", type=int, default=3_000_000, help="readings of ours")
-    parser.add_argument("--peer-readings", type=int, default=60_000, help="readings of each peer")
+    parser.add_argument("--peer-readings", type=int, default=10_000, help="readings of each peer")
     parser.add_argument("--series", type=int, default=10_000)
     parser.add_argument("--interval-s", type=float, default=1.0, help="event time between readings of one series")
     parser.add_argument("--latency-s", type=float, default=10.0, help="how long the live part runs")
