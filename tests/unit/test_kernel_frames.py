@@ -67,3 +67,64 @@ def test_concat_take_and_length_agree():
 
 def test_an_empty_frame_of_indicators_has_the_columns_of_its_schema():
     assert decode(Indicators.empty().encode(), INDICATORS).num_rows == 0
+
+
+def some(lengths):
+    random = np.random.default_rng(sum(lengths))
+    parts = []
+    for length in lengths:
+        part = Readings.empty(length)
+        part.value[:] = random.normal(size=length)
+        part.series_id[:] = random.integers(-(2**62), 2**62, length)
+        parts.append(part)
+    return parts
+
+
+@pytest.mark.parametrize("lengths", [[], [0], [3], [0, 0], [5, 0, 1, 100, 7]])
+def test_many_frames_read_at_once_are_those_read_one_by_one(lengths):
+    parts = some(lengths)
+    columns, found = Readings.decode_all([part.encode() for part in parts])
+    assert found.tolist() == lengths
+    for field in dataclasses.fields(Readings):
+        one_by_one = [getattr(part, field.name) for part in parts]
+        expected = np.concatenate(one_by_one) if parts else []
+        assert getattr(columns, field.name).tolist() == list(expected)
+
+
+def test_a_frame_written_in_another_way_is_read_among_the_others():
+    first, second = some([2, 3])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, READINGS.with_metadata({b"writer": b"another"})) as writer:
+        columns = [pa.array(getattr(second, name)) for name in READINGS.names]
+        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=READINGS.with_metadata({b"writer": b"another"})))
+    columns, lengths = Readings.decode_all([first.encode(), bytes(sink.getvalue()), first.encode()])
+    assert lengths.tolist() == [2, 3, 2]
+    assert columns.value.tolist() == [*first.value, *second.value, *first.value]
+
+
+@pytest.mark.parametrize("bad", [b"", b"\x00" * 600, Readings.empty(3).encode()[:-30], Indicators.empty(1).encode()])
+def test_one_bad_frame_among_many_is_poison(bad):
+    good = some([4])[0].encode()
+    with pytest.raises(PoisonError):
+        Readings.decode_all([good, bad, good])
+
+
+def test_damage_inside_a_frame_never_shifts_the_rows_of_its_neighbours():
+    good = some([4])[0].encode()
+    random = np.random.default_rng(7)
+    for _ in range(300):
+        bad = bytearray(good)
+        bad[random.integers(0, len(bad))] ^= 1 << random.integers(0, 8)
+        try:
+            columns, lengths = Readings.decode_all([good, bytes(bad), good])
+        except PoisonError:
+            continue
+        assert lengths[0] == lengths[2] == 4
+        assert columns.value[:4].tolist() == columns.value[-4:].tolist() == Readings.decode(good).value.tolist()
+
+
+def test_nulls_in_one_of_many_frames_are_poison():
+    columns = [pa.nulls(1, field.type) for field in READINGS]
+    bad = encode(pa.RecordBatch.from_arrays(columns, schema=READINGS))
+    with pytest.raises(PoisonError, match="nulls"):
+        Readings.decode_all([some([1])[0].encode(), bad])
