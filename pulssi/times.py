@@ -28,6 +28,8 @@ def parse_iso_us(text: str) -> int:
         ValueError: not a date-time, or without a zone (a zoneless time is nobody's time).
     """
     moment = datetime.fromisoformat(text)
+    if "\0" in text:  # where fromisoformat stops reading
+        raise ValueError(f"{text!r} holds a NUL")
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} names no time zone")
     return datetime_us(moment)

@@ -213,14 +213,14 @@ class Malformed:
 
 
 class Book:
-    """All ledgers of a folder, for reading; may be read while simulators write.
+    """All ledgers of a folder and the folders in it, for reading; may be read while simulators write.
 
     Raises:
         ConfigurationError: there is no ledger in the folder.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._paths = sorted(folder.glob(f"*{SUFFIX}"))
+        self._paths = sorted(folder.rglob(f"*{SUFFIX}"))
         if not self._paths:
             raise ConfigurationError(f"{folder}: there is no ledger")
 

@@ -177,9 +177,9 @@ def test_a_killed_broker_may_forget_messages_without_receipts(db, tables, tmp_pa
 
 
 def test_several_ledgers_are_one_book(db, tables, tmp_path):
-    keep(tmp_path, own(10))
+    keep(tmp_path / "a", own(10))
     others = [tms_message(T0, 23001, 5122, 1_795_000_000 + i, 80) for i in range(5)]
-    keep(tmp_path, others)
+    keep(tmp_path / "b", others)
     store(db, own(10) + others)
     verdict = check(tmp_path, tables)
     assert verdict.ok

@@ -21,7 +21,9 @@ def test_a_zone_is_applied():
     assert parse_iso_us("2026-07-01T12:00:00+03:00") == parse_iso_us("2026-07-01T09:00:00Z")
 
 
-@pytest.mark.parametrize("text", ["2026-07-01T12:00:00", "yesterday", "", "2026-13-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "text", ["2026-07-01T12:00:00", "yesterday", "", "2026-13-01T00:00:00Z", "2026-07-01T12:00:00Z\0"]
+)
 def test_a_time_that_is_nobodys_is_refused(text):
     with pytest.raises(ValueError, match=r".*"):
         parse_iso_us(text)
