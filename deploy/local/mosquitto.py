@@ -10,6 +10,8 @@ from deploy.local.ports import answers
 from deploy.local.supervisor import Child
 from deploy.local.user import unprivileged
 
+HERE = Path(__file__).parent
+LIMITS = HERE.parent / "mosquitto/conf.d/limits.conf"
 RELEASE = "trixie"
 """2.0.21; Debian 12's 2.0.11 ignores the in-flight window."""
 SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin"
@@ -40,9 +42,9 @@ def child(program: Path, data: Path, log_path: Path, host: str, port: int) -> Ch
     data.mkdir(parents=True, exist_ok=True)
     run_as = unprivileged([data, program.parent])
     run_as.own(data)
-    template = Path(__file__).with_name("mosquitto.conf").read_text(encoding="utf-8")
+    own = (HERE / "mosquitto.conf").read_text(encoding="utf-8").format(host=host, port=port, data=data)
     configuration = data / "mosquitto.conf"
-    configuration.write_text(template.format(host=host, port=port, data=data), encoding="utf-8")
+    configuration.write_text(own + LIMITS.read_text(encoding="utf-8"), encoding="utf-8")
     return Child(
         "mosquitto",
         [program, "-c", configuration],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -90,10 +91,14 @@ def _kafka(settings: Settings) -> Iterator[Check]:
     from pulssi.commands.topics import topic_statuses
 
     kafka = settings.kafka
+    if not any(_listens(one) for one in kafka.bootstrap.split(",")):
+        cure = "Start one with `pulssi up`, or set kafka.bootstrap"
+        yield Check("Kafka", ok=False, found=f"nobody listens at {kafka.bootstrap}", cure=cure)
+        return
     try:
         statuses = topic_statuses(kafka)
     except ConfigurationError as error:
-        cure = "Start one with `pulssi up`, or set kafka.bootstrap"
+        cure = "Set kafka.bootstrap to brokers that take plain connections from here"
         yield Check("Kafka", ok=False, found="; ".join(error.problems), cure=cure)
         return
     yield Check("Kafka", ok=True, found=f"{kafka.bootstrap} answers")
@@ -102,6 +107,16 @@ def _kafka(settings: Settings) -> Iterator[Check]:
         yield Check("topics", ok=False, found="; ".join(wrong), cure="Run `pulssi topics apply`")
     else:
         yield Check("topics", ok=True, found=f"all {len(statuses)} of {kafka.prefix}.* are as they must be")
+
+
+def _listens(address: str) -> bool:
+    """Whether anybody listens at host:port; asked first, since Kafka's client looks for half a minute."""
+    host, _, port = address.strip().rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _database(settings: Settings) -> Iterator[Check]:

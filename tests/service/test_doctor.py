@@ -46,14 +46,14 @@ def test_an_empty_installation_needs_topics_and_migrations_and_then_is_well(sect
 
 def test_each_server_that_is_away_is_named_beside_those_that_are_there(sections):
     away = free_port()
-    broken = sections | {"mqtt": {"port": away}, "database": sections["database"] | {"port": away}}
+    broken = sections | {"mqtt": {"port": away}, "kafka": {"bootstrap": f"127.0.0.1:{away}"}}
     checks = by_name(load_settings(**broken))
     assert not checks["MQTT broker"].ok
     assert f"127.0.0.1:{away}" in checks["MQTT broker"].found
     assert "pulssi up" in checks["MQTT broker"].cure
-    assert not checks["database"].ok
-    assert "database.host" in checks["database"].cure
-    assert checks["Kafka"].ok
+    assert not checks["Kafka"].ok
+    assert "kafka.bootstrap" in checks["Kafka"].cure
+    assert checks["database"].ok
 
 
 def test_a_port_that_speaks_another_protocol_is_not_a_broker(sections):
@@ -67,6 +67,7 @@ def test_a_wrong_password_is_named_and_not_shown(sections, tmp_path):
     checks = by_name(load_settings(**sections | {"database": sections["database"] | {"password_file": secret}}))
     assert not checks["database"].ok
     assert "password authentication failed" in checks["database"].found
+    assert "password_file" in checks["database"].cure
     assert "quite-wrong-indeed" not in str(checks)
 
 
