@@ -6,6 +6,7 @@ not described yet. Steps are returned dressed as transitions; `decided_time` is 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,7 +50,7 @@ class Board:
         clock: newest receive time of a reading, us.
         waiting: rows whose series nobody has described yet.
         withdrawn: ends of alerts whose rule is gone, to be said once.
-        rows_dropped: rows that could not be judged, over `waiting_rows_max` or `series_max`.
+        refused: what found no room, by the bound that it met: waiting_rows, series, open_alerts.
     """
 
     def __init__(self, rules: Sequence[Rule], lookup: Lookup, limits: Limits | None = None) -> None:
@@ -57,7 +58,8 @@ class Board:
         self.limits = limits or Limits()
         self.lookup = lookup
         self.series = SeriesTable()
-        self.room = Room(self.limits.open_max)
+        self.refused: Counter[str] = Counter()
+        self.room = Room(self.limits.open_max, self.refused)
         self.layers = self._layers()
         self.silences = [
             Silence(number, rule.no_data.after_s * US_PER_S, self.room)
@@ -67,7 +69,6 @@ class Board:
         self.clock = NEVER
         self.waiting = Indicators.empty()
         self.withdrawn: Transitions = []
-        self.rows_dropped = 0
         self.devices: dict[str, SeriesInfo] = {}
 
     def _layers(self) -> dict[Source, Layer]:
@@ -147,11 +148,16 @@ class Board:
         known = numbers >= 0
         if known.all():
             return rows, numbers
-        waiting = np.flatnonzero(~known)
-        room = self.limits.waiting_rows_max if len(self.series.infos) < self.limits.series_max else 0
-        self.rows_dropped += max(0, len(waiting) - room)
-        self.waiting = rows.take(waiting[len(waiting) - min(room, len(waiting)) :])
+        self._wait(rows.take(~known))
         return rows.take(known), numbers[known]
+
+    def _wait(self, rows: Indicators) -> None:
+        """Keep the newest rows whose series may still be described; of a series beyond the bound, nothing."""
+        full = len(self.series.infos) >= self.limits.series_max
+        kept = 0 if full else min(len(rows), self.limits.waiting_rows_max)
+        if kept < len(rows):
+            self.refused["series" if full else "waiting_rows"] += len(rows) - kept
+        self.waiting = rows.take(np.arange(len(rows) - kept, len(rows)))
 
     def register(self, infos: list[SeriesInfo]) -> None:
         """Give numbers to series that have none yet, as many as there is room for."""

@@ -9,6 +9,7 @@ time of a reading, or end and revision of a window, so replays, late rows and wi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -110,16 +111,16 @@ class Step(NamedTuple):
 
 @dataclass(slots=True)
 class Room:
-    """How many alerts of a partition may be open at once, and how many were refused for that reason."""
+    """How many alerts of a partition may be open at once; what does not fit is counted in `refused`."""
 
     limit: int
+    refused: Counter[str] = field(default_factory=Counter)
     open: int = 0
-    refused: int = 0
 
     def take(self) -> bool:
         """Take a place when there is one."""
         if self.open >= self.limit:
-            self.refused += 1
+            self.refused["open_alerts"] += 1
             return False
         self.open += 1
         return True

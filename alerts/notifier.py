@@ -32,8 +32,7 @@ _CONNECT_S = 5.0
 
 def run(settings: Settings) -> None:
     """Deliver until SIGTERM or SIGINT."""
-    as_json = {"json": True, "console": False, "auto": None}[settings.log.format]
-    log = logs.setup("notify", level=settings.log.level, as_json=as_json)
+    log = logs.setup("notify", level=settings.log.level, as_json=settings.log.as_json)
     metrics = Metrics("notify")
     metrics.serve(settings.metrics.host, settings.metrics.notify)
     asyncio.run(Notifier(settings, metrics, log).run())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from alerts import state
 from alerts.board import Board, Limits, Transitions
@@ -27,6 +27,7 @@ class AlertsProcessor:
         clock: for `decided_time` and the time of dead letters only.
         limits: bounds.
         snapshot: what `snapshot` returned, to go on from there.
+        seen: called with what was decided, after each call of `process` and `tick`.
 
     Raises:
         PoisonError: the snapshot cannot be read.
@@ -41,11 +42,13 @@ class AlertsProcessor:
         clock: Clock,
         limits: Limits | None = None,
         snapshot: bytes | None = None,
+        seen: Callable[[AlertsProcessor, Transitions], None] = lambda _processor, _transitions: None,
     ) -> None:
         self.board = Board(rules, lookup, limits)
         self._partition = partition
         self._topics = topics
         self._clock = clock
+        self._seen = seen
         self._quiet_from: int | None = None
         self._kinds = {b"reading": True, b"window": any(s.kind != IndicatorKind.READING for s in self.board.layers)}
         if snapshot is not None:
@@ -77,6 +80,7 @@ class AlertsProcessor:
         return state.save(self.board)
 
     def _outputs(self, transitions: Transitions) -> list[Output]:
+        self._seen(self, transitions)
         return [
             Output(self._topics.alerts, self._partition, one.alert_id.encode(), to_json(one), headers(Content.ALERT))
             for one in transitions

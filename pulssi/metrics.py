@@ -96,9 +96,9 @@ class Metrics:
         """`n` units were refused for `reason` (a word of `pulssi.errors.Reason`, so the label set is bounded)."""
         self._dropped.labels(self.component, reason).inc(n)
 
-    def error(self, kind: str) -> None:
+    def error(self, kind: str, n: int = 1) -> None:
         """Something failed and is retried, or ended."""
-        self._errors.labels(self.component, kind).inc()
+        self._errors.labels(self.component, kind).inc(n)
 
     def reconnected(self, target: str) -> None:
         """A connection was made again."""

@@ -298,6 +298,11 @@ class LogSettings(Section):
     format: Literal["auto", "json", "console"] = "auto"
     """JSON lines, or lines for a person; auto looks whether a person is there."""
 
+    @property
+    def as_json(self) -> bool | None:
+        """As `pulssi.logs.setup` takes it."""
+        return None if self.format == "auto" else self.format == "json"
+
 
 class LocalSettings(Section):
     """The local services of `pulssi up` and the demo."""

@@ -13,14 +13,9 @@ from hypothesis import strategies as st
 from alerts import state
 from alerts.board import Board
 from alerts.lifecycle import Layer, Levels, Room
-from alerts.rules import Rule
-from pulssi.frames import IndicatorKind, Indicators
-from pulssi.messages import AlertState, AlertTransition, SeriesInfo
-from pulssi.quality import Quality
-from pulssi.series import series_id
-
-S = 1_000_000
-T0 = 1_790_000_000 * S
+from pulssi.frames import Indicators
+from pulssi.messages import AlertState, AlertTransition
+from tests.fixtures.alert_rows import INFOS, RULES, T0, S, facts, random_rows
 
 observations = st.lists(
     st.tuples(st.integers(1, 400), st.sampled_from([0.0, 5.0, 8.0, 9.0, 10.0, 10.5, 11.0, 20.0])), max_size=60
@@ -86,73 +81,6 @@ def test_a_layer_takes_the_steps_that_the_whole_history_says(gaps, levels, sign,
         steps += layer.see(np.ones(len(again), np.int64), time, time, value)
     assert [(s.state.value, s.onset, s.sequence, s.time) for s in steps] == expected(seen, levels)
     assert layer.room.open == sum(layer.busy)
-
-
-RULES = tuple(
-    Rule.model_validate(one)
-    for one in [
-        {"id": "high", "severity": "warning", "threshold": {"above": 10, "clear": 8, "for_s": 60, "clear_for_s": 60}},
-        {"id": "low", "severity": "critical", "scope": {"device": ["d0", "d1"]}, "threshold": {"below": 2}},
-        {
-            "id": "hour",
-            "severity": "warning",
-            "threshold": {"on": "window", "window_s": 300, "above": 10, "completeness_min": 0.5, "statistic": "max"},
-        },
-        {"id": "odd", "severity": "info", "anomaly": {"score": 0.9, "clear_for_s": 60, "refractory_s": 120}},
-        {"id": "silent", "severity": "warning", "scope": {"device": ["d0", "d2"]}, "no_data": {"after_s": 100}},
-    ]
-)
-INFOS = {
-    series_id(device, quantity): SeriesInfo(
-        series_id=series_id(device, quantity), device_id=device, quantity=quantity, unit="ug/m3", kind="air"
-    )
-    for device in ("d0", "d1", "d2")
-    for quantity in ("no2", "o3")
-}
-
-
-def random_rows(rng: random.Random, n: int) -> Indicators:
-    """A city in disorder: readings and windows, late, flagged, revised, not finite."""
-    rows = Indicators.empty(n)
-    clock = T0
-    for i in range(n):
-        clock += rng.choice([0, 1, 20, 90]) * S
-        rows.series_id[i] = rng.choice(list(INFOS))
-        rows.value[i] = rows.max[i] = rng.choice([0.0, 1.0, 5.0, 9.0, 11.0, 20.0, np.nan])
-        rows.last[i] = rng.choice([0.0, 0.5, 0.95, np.nan])
-        rows.receive_time[i] = clock - rng.choice([0, 0, 0, 50]) * S
-        rows.position[i] = i
-        if rng.random() < 0.7:
-            rows.kind[i] = IndicatorKind.READING
-            rows.window_start[i] = clock - rng.choice([0, 0, 0, 200]) * S
-            rows.flags[i] = rng.choice([0, 0, 0, Quality.SPIKE, Quality.STUCK])
-        else:
-            rows.kind[i] = IndicatorKind.WINDOW
-            rows.window_s[i] = rng.choice([300, 900])
-            rows.window_start[i] = (clock // S // 60 - rng.choice([0, 0, 1, 5])) * 60 * S
-            rows.revision[i] = rng.randint(0, 2)
-            rows.completeness[i] = rng.choice([0.2, 1.0])
-    return rows
-
-
-def facts(transitions: list[AlertTransition]) -> list[tuple]:
-    """What a transition says, without the time at which it was decided; sorted, each once."""
-    said = {(t.alert_id, t.sequence): t for t in transitions}
-    assert all(said[t.alert_id, t.sequence].texts == t.texts for t in transitions)
-    return sorted(
-        (
-            t.alert_id,
-            t.sequence,
-            t.state,
-            t.rule,
-            t.series_id,
-            t.onset_time,
-            t.event_time,
-            str(t.value),
-            str(t.evidence),
-        )
-        for t in said.values()
-    )
 
 
 def one_by_one(rows: Indicators) -> list[AlertTransition]:

@@ -267,7 +267,7 @@ def test_waiting_rows_are_bounded_and_counted():
     for at in range(5):
         bench.read(at, 60 + at)
     assert len(bench.core.board.waiting) == 3
-    assert bench.core.board.rows_dropped == 2
+    assert bench.core.board.refused == {"waiting_rows": 2}
     bench.infos[info().series_id] = info()
     (one,) = said(bench.core.tick(0))
     assert one.value == 62
@@ -277,7 +277,7 @@ def test_series_are_bounded():
     bench = Bench(FAST, infos=[info("a"), info("b")], limits=Limits(series_max=1))
     bench.read(0, 1, info("a"))
     assert bench.read(0, 99, info("b")) == []
-    assert bench.core.board.rows_dropped == 1
+    assert bench.core.board.refused == {"series": 1}
     assert len(bench.core.board.waiting) == 0
 
 
@@ -285,7 +285,7 @@ def test_open_alerts_are_bounded():
     many = [info(f"d{i}") for i in range(4)]
     bench = Bench(FAST, infos=many, limits=Limits(open_max=2))
     assert len(bench.feed(*(reading(0, 99, one) for one in many))) == 2
-    assert bench.core.board.room.refused == 2
+    assert bench.core.board.refused == {"open_alerts": 2}
     bench.read(1, 1, many[0])
     assert words(bench.read(1, 99, many[3])) == ["firing 1"]
 
