@@ -269,8 +269,30 @@ class ApiSettings(Section):
     """How often the live stream looks for news."""
     clients_max: Positive = 500
     """Live streams at once."""
+    queue_max: Positive = 10
+    """Events that wait for one live stream; a client further behind is dropped and starts again."""
+    send_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    """How long one live stream may take to accept an event."""
     stale_s: Positive = 120
     """Health is not good when the newest reading is older."""
+    station_stale_s: Positive = 900
+    """A station is stale when nothing has come from it for so long."""
+    vehicle_age_s_max: Positive = 300
+    """Vehicles not heard of for longer are not shown."""
+    vehicles_max: Positive = 5_000
+    """Vehicles in one answer at most, newest first."""
+    alerts_max: Positive = 500
+    """Alerts in one answer at most."""
+    points_max: Positive = 1_000
+    """Points of one series in one answer at most; longer ranges are thinned out."""
+    range_s_max: Positive = 31 * 24 * 3600
+    """Longest range of one series in one answer."""
+    series_max: Positive = 20_000
+    """Series in one look at the city at most."""
+    lag_records_max: Positive = 10_000
+    """Health is not good when the sink is further behind in Kafka."""
+    pool_max: Positive = 4
+    """Connections to the database."""
 
 
 class MetricsSettings(Section):

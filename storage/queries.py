@@ -233,6 +233,8 @@ _LIST_SERIES = f"""
     SELECT {columns(Series, "series")} FROM series
     WHERE {_SERIES_FILTER} ORDER BY device_id, quantity, channel LIMIT %(limit)s"""  # noqa: S608  names of ours
 
+_SERIES = f"SELECT {columns(Series, 'series')} FROM series WHERE series_id = %s"  # noqa: S608  names of ours
+
 _LATEST_READINGS = f"""
     SELECT {columns(Series, "series")}, latest.event_time, latest.receive_time, latest.value,
            latest.quality | coalesce(reading_flags.flags, 0) AS quality
@@ -304,6 +306,12 @@ def list_series(
         "limit": limit,
     }
     return _all(connection, Series, _LIST_SERIES, values)
+
+
+def series(connection: Connection, series_id: int) -> Series | None:
+    """One series, None when nobody announced it."""
+    found = _all(connection, Series, _SERIES, (series_id,))
+    return found[0] if found else None
 
 
 def latest_readings(
