@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.fixtures.browser",
+    "tests.fixtures.city",
     "tests.fixtures.local_services",
     "tests.fixtures.fake_gateway",
     "tests.fixtures.notifier",
