@@ -1,0 +1,102 @@
+"""The outbox: whatever is lost on the way, every message is answered for in the end, and nothing is forgotten."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pulssi.messages import Receipt, Refusal
+from simulators.messages import NO_SEQ, Message
+from simulators.outbox import Outbox
+from simulators.wire import NO_SUBSCRIBERS, PACKET_ID_MAX
+
+LIMIT = 50
+
+
+def message(number, seq=NO_SEQ, device="a"):
+    return Message(0, device, b"t", b"p", seq, number=number)
+
+
+def outbox():
+    return Outbox(receipt_timeout_us=1000, retry_us=100)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 7))
+def test_everything_is_answered_for_over_a_bad_connection(seed, count, window):
+    """Acks and receipts get lost, come twice or late, connections break, receivers are away: all is done at last."""
+    chance = random.Random(seed)
+    box, now = outbox(), 0
+    box.window = window
+    messages = [message(i + 1, i if i % 2 else NO_SEQ, f"d{i % 3}") for i in range(count)]
+    box.put(messages)
+    done, heard = set(), []
+    for _ in range(5000):
+        if not len(box):
+            break
+        now += 300
+        flight = box.take(now, LIMIT)
+        assert len(flight) <= window
+        for packet_id, sent in flight:
+            if chance.random() < 0.3:
+                continue
+            heard.append(sent)
+            reason = NO_SUBSCRIBERS if chance.random() < 0.2 else 0
+            finished = box.puback(packet_id, reason, now)
+            if finished is not None:
+                done.add(finished.number)
+        for sent in heard:
+            if sent.seq != NO_SEQ and chance.random() < 0.5:
+                accepted, _ = box.receipt(sent.device_id, Receipt(accepted=[(sent.seq, sent.seq)]))
+                done |= {one.number for one in accepted}
+        box.due(now)
+        if chance.random() < 0.3:
+            box.lost()
+    assert not len(box)
+    assert done == {one.number for one in messages}
+
+
+@given(st.lists(st.integers(0, 60), unique=True, min_size=1), st.integers(0, 60), st.integers(0, 60))
+def test_a_range_accepts_exactly_the_seqs_in_it(seqs, first, last):
+    box = outbox()
+    box.put([message(i + 1, seq) for i, seq in enumerate(seqs)])
+    accepted, refused = box.receipt("a", Receipt(accepted=[(first, last)]))
+    assert sorted(one.seq for one in accepted) == sorted(seq for seq in seqs if first <= seq <= last)
+    assert not refused
+    assert box.owed == len(seqs) - len(accepted)
+
+
+def test_a_lost_connection_sends_again_in_the_old_order():
+    box = outbox()
+    box.put([message(i, i) for i in range(1, 6)])
+    box.take(0, 3)
+    box.receipt("a", Receipt(accepted=[(2, 2)]))
+    assert [one.number for one in box.lost()] == [1, 3]
+    assert [one.number for _, one in box.take(1, LIMIT)] == [1, 3, 4, 5]
+
+
+def test_a_receipt_before_the_puback_is_enough():
+    box = outbox()
+    box.put([message(1, 7)])
+    ((packet_id, _),) = box.take(0, LIMIT)
+    box.receipt("a", Receipt(accepted=[(7, 7)]))
+    assert not len(box)
+    assert box.puback(packet_id, 0, 1) is None
+    assert box.due(10_000) == []
+
+
+def test_a_receipt_for_another_device_or_an_unknown_seq_changes_nothing():
+    box = outbox()
+    box.put([message(1, 7)])
+    assert box.receipt("b", Receipt(accepted=[(0, 100)])) == ([], [])
+    assert box.receipt("a", Receipt(refused=[Refusal(reason="bad_json")])) == ([], [])
+    assert len(box) == 1
+
+
+def test_packet_ids_are_never_used_twice_at_once():
+    box = outbox()
+    box.put([message(i + 1) for i in range(PACKET_ID_MAX + 10)])
+    first = [packet_id for packet_id, _ in box.take(0, PACKET_ID_MAX)]
+    assert len(set(first)) == len(first) == PACKET_ID_MAX
+    assert box.take(0, LIMIT) == []
+    box.puback(first[5], 0, 0)
+    assert [packet_id for packet_id, _ in box.take(0, LIMIT)] == [first[5]]
