@@ -108,21 +108,37 @@ class Sink:
             self._instance.release()
 
     def _subscribe(self) -> KafkaConsumer | None:
-        """The consumer; None when told to stop while Kafka is away."""
+        """The consumer, once every topic is there; None when told to stop before.
+
+        A member that joins before it knows the partitions is given none, and as a static member it would keep none.
+        """
         presence = Presence(self._log, "kafka")
+        consumer: KafkaConsumer | None = None
         for pause in pauses():
-            if self._stopped.is_set():
-                return None
             try:
-                consumer = KafkaConsumer(**_consumer_settings(self._settings, self._instance))
+                if consumer is None:
+                    consumer = KafkaConsumer(**_consumer_settings(self._settings, self._instance))
+                    consumer.subscribe(list(self._contents), listener=self._moves)
+                missing = self._missing(consumer)
             except KafkaError as error:
-                presence.away(error)
-                self._stopped.wait(pause)
-                continue
-            presence.back()
-            consumer.subscribe(list(self._contents), listener=self._moves)
-            return consumer
-        raise AssertionError("pauses never end")
+                missing = str(error)
+            if not missing:
+                break
+            presence.away(missing)
+            if self._stopped.wait(pause):
+                break
+        if self._stopped.is_set() and consumer is not None:
+            consumer.close()
+            return None
+        presence.back()
+        return consumer
+
+    def _missing(self, consumer: KafkaConsumer) -> str:
+        """Which topics are not as they must be, in words; empty when all are."""
+        specs = [spec for spec in self._settings.kafka.topics.specs() if spec.name in self._contents]
+        known = {spec.name: len(consumer.partitions_for_topic(spec.name)) for spec in specs}
+        wrong = [spec.name for spec in specs if known[spec.name] != spec.partitions]
+        return f"not as `pulssi topics apply` makes them: {', '.join(wrong)}" if wrong else ""
 
     def _round(self, consumer: KafkaConsumer) -> None:
         """Wait for records, take what has gathered, write it."""
@@ -147,11 +163,13 @@ class Sink:
         self._batch = Batch()
         assigned = consumer.assignment()
         places = [Place(partition.topic, partition.partition) for partition in assigned]
-        self._spans = self._persist(lambda: self._writer.take(places)) or {}
+        self._spans = (self._persist(lambda: self._writer.take(places)) or {}) if places else {}
         for partition in assigned:
             span = self._spans.get(Place(partition.topic, partition.partition))
             if span is not None and not self._moves.pending.is_set():
                 consumer.seek(partition, span.next_offset)
+        if not places:
+            return
         self._log.info("assigned", partitions=sorted(f"{place.topic}/{place.partition}" for place in places))
 
     def _take(self, consumer: KafkaConsumer, partition: TopicPartition, record: Any) -> None:

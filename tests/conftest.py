@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.fixtures.local_services",
     "tests.fixtures.fake_gateway",
     "tests.fixtures.notifier",
+    "tests.fixtures.storage",
 ]
