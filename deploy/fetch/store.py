@@ -42,11 +42,23 @@ def once(dist: Path, name: str, recipe: bytes, fill: Callable[[Path], None]) -> 
     with (folder.parent / f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
+            for leftover in dist.glob(f".{folder.name}.*/"):  # of a process that was killed while it filled
+                shutil.rmtree(leftover)
             fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
             try:
                 fill(fresh)
                 fresh.chmod(0o755)
-                os.replace(fresh, folder)  # noqa: PTH105 (the name says that a finished folder takes the place)
+                _let_everybody_read(fresh)
+                fresh.rename(folder)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
     return folder
+
+
+def _let_everybody_read(folder: Path) -> None:
+    """Open a folder to the users that servers run as, whatever the umask was."""
+    for top, folders, files in os.walk(folder):
+        for path in (Path(top) / name for name in (*folders, *files)):
+            if not path.is_symlink():
+                mode = path.stat().st_mode
+                path.chmod(mode | (0o555 if mode & 0o100 else 0o444))

@@ -17,6 +17,8 @@ from deploy.local import Database, LocalServices, database, kafka, mosquitto
 
 pytestmark = pytest.mark.service
 
+ROOT = Path(__file__).resolve().parents[2]
+
 APT_CACHE_DEPENDS = """\
 postgresql-17
   PreDepends: libc6
@@ -49,6 +51,28 @@ def test_a_folder_is_filled_once_however_many_ask(tmp_path, asked):
     assert len(set(answers)) == len(filled) == 1
     assert (answers[0] / "content").read_text() == "whole"
     assert once(tmp_path, "thing", b"another recipe", fill) not in answers
+
+
+def test_what_is_fetched_can_be_read_by_the_users_that_servers_run_as(tmp_path):
+    def fill(folder):
+        (folder / "bin").mkdir(mode=0o700)
+        (folder / "bin/run").touch(mode=0o700)
+        (folder / "data").touch(mode=0o600)
+
+    folder = once(tmp_path, "thing", b"", fill)
+    modes = {one.name: one.stat().st_mode & 0o777 for one in (folder, *folder.rglob("*"))}
+    assert modes == {folder.name: 0o755, "bin": 0o755, "run": 0o755, "data": 0o644}
+
+
+def test_what_a_killed_process_left_half_filled_is_removed(tmp_path):
+    killed = (
+        "import os, sys; from pathlib import Path; from deploy.fetch.store import once\n"
+        "once(Path(sys.argv[1]), 'thing', b'', lambda folder: ((folder / 'half').touch(), os.kill(os.getpid(), 9)))"
+    )
+    assert subprocess.run([sys.executable, "-c", killed, tmp_path], cwd=ROOT, check=False).returncode == -9
+    assert list(tmp_path.glob(".thing-*/half"))
+    once(tmp_path, "thing", b"", lambda folder: (folder / "whole").touch())
+    assert sorted(one.name for one in tmp_path.rglob("*") if one.is_file() and "lock" not in one.name) == ["whole"]
 
 
 def test_a_failed_fill_leaves_nothing_and_may_be_tried_again(tmp_path):
