@@ -19,12 +19,10 @@ from alerts.series_table import Lookup, SeriesTable
 from alerts.silence import Gap, Silence
 from pulssi.frames import IndicatorKind, Indicators
 from pulssi.messages import AlertTransition, SeriesInfo
-from pulssi.quality import EXCLUDED
 from pulssi.times import US_PER_S
 
 Transitions = list[AlertTransition]
 
-_EXCLUDED = int(EXCLUDED)
 _REVISION_BITS = 16
 
 
@@ -182,7 +180,7 @@ def _chosen(rows: Indicators, source: Source) -> np.ndarray | slice | None:
     if not mask.any():
         return None
     if source.kind == IndicatorKind.READING:
-        mask &= (rows.flags & _EXCLUDED) == 0
+        mask &= (rows.flags & source.excluded) == 0
     else:
         mask &= rows.window_s == source.window_s
         if source.completeness_min > 0:

@@ -25,7 +25,8 @@ NEVER = -(2**62)
 class Levels(NamedTuple):
     """A condition as numbers; `sign` -1 turns "below" into "above", and `fire` and `clear` are turned already.
 
-    The condition begins when sign * value > fire and is over when sign * value <= clear <= fire. Times are us.
+    The condition begins when sign * value > fire and is over when sign * value <= clear <= fire. Times are us. `told`
+    says whether pending, and its end without having fired, are steps for others to hear.
     """
 
     sign: float
@@ -34,6 +35,7 @@ class Levels(NamedTuple):
     for_us: int = 0
     clear_for_us: int = 0
     refractory_us: int = 0
+    told: bool = True
 
 
 def alert_id(rule: str, subject: str, onset: int) -> str:
@@ -203,22 +205,8 @@ class Layer:
                     continue
                 track = self.tracks.setdefault((rule, series), Track())
             state = track.see(levels, time, value)
-            if state is not None:
-                emit(
-                    Step(
-                        rule,
-                        series,
-                        state,
-                        track.onset,
-                        track.sequence,
-                        track.fired,
-                        time,
-                        value,
-                        track.extreme,
-                        track.rows,
-                        row,
-                    )
-                )
+            if state is not None and (levels.told or track.fired):
+                emit(_step(rule, series, state, track, time, value, row))
                 track.sequence += 1
             if track.state is None:
                 self.room.open -= 1
@@ -230,6 +218,11 @@ class Layer:
 
 
 _REST = Track()
+
+
+def _step(rule: int, series: int, state: AlertState, track: Track, time: int, value: float, row: int) -> Step:
+    life = (track.onset, track.sequence, track.fired)
+    return Step(rule, series, state, *life, time, value, track.extreme, track.rows, row)
 
 
 def grown(array: np.ndarray, n: int, fill: float) -> np.ndarray:

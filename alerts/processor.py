@@ -56,17 +56,25 @@ class AlertsProcessor:
 
     def process(self, records: Sequence[Record]) -> list[Output]:
         """Judge the rows of some records, in offset order."""
-        frames: list[Indicators] = []
-        outputs: list[Output] = []
-        for record in records:
-            if self._kinds.get(record.headers.get("kinds", b""), True):
-                try:
-                    frames.append(Indicators.decode(record.value))
-                except PoisonError as error:
-                    outputs.append(self._dead_letter(record, error))
         self._quiet_from = None
-        rows = Indicators.concat(frames) if frames else Indicators.empty()
+        wanted = [record for record in records if self._kinds.get(record.headers.get("kinds", b""), True)]
+        outputs: list[Output] = []
+        try:
+            rows, _ = Indicators.decode_all([record.value for record in wanted])
+        except PoisonError:
+            rows, outputs = self._one_by_one(wanted)
         return outputs + self._outputs(self.board.see(rows, self._clock()))
+
+    def _one_by_one(self, records: Sequence[Record]) -> tuple[Indicators, list[Output]]:
+        """The rows of the good records, and the dead letters of the others."""
+        frames: list[Indicators] = []
+        letters: list[Output] = []
+        for record in records:
+            try:
+                frames.append(Indicators.decode(record.value))
+            except PoisonError as error:
+                letters.append(self._dead_letter(record, error))
+        return Indicators.concat(frames) if frames else Indicators.empty(), letters
 
     def tick(self, now: int) -> list[Output]:
         """Judge silence by the wall clock, once the whole partition has been quiet for `quiet_s`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -93,14 +95,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def serve(host: str, port: int, secret: str) -> None:
-    """Receive until interrupted, one JSON line for each request on stdout, the first with the address."""
+    """Receive until SIGTERM or SIGINT, one JSON line for each request on stdout, the first with the address."""
 
     def tell(event: dict[str, Any]) -> None:
         print(json.dumps(event, ensure_ascii=False), flush=True)  # noqa: T201  the output of the command
 
     with Receiver(host, port, secret, tell) as receiver:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: threading.Thread(target=receiver.shutdown).start())
         tell({"event": "listening", "url": receiver.url})
-        try:
-            receiver.serve_forever()
-        except KeyboardInterrupt:
-            tell({"event": "stopped", "distinct": receiver.distinct, "repeated": receiver.repeated})
+        receiver.serve_forever()
+        tell({"event": "stopped", "distinct": receiver.distinct, "repeated": receiver.repeated})

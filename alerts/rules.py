@@ -24,6 +24,7 @@ from pulssi.errors import ConfigurationError
 from pulssi.frames import IndicatorKind
 from pulssi.geography import districts
 from pulssi.messages import SeriesInfo, Severity
+from pulssi.quality import EXCLUDED, Quality
 from pulssi.quantities import QUANTITIES, Kind
 from pulssi.times import US_PER_S
 
@@ -52,9 +53,16 @@ def _sentence(text: str) -> str:
     return text
 
 
+def _flag(text: str) -> str:
+    if text.upper() not in Quality.__members__:
+        raise ValueError(f"there is no quality flag {text!r}")
+    return text
+
+
 # Each field is checked by itself, so that a problem in one hides none in another.
 Word = Annotated[str, AfterValidator(_word)]
 Code = Annotated[str, AfterValidator(_code)]
+Flag = Annotated[str, AfterValidator(_flag)]
 Sentence = Annotated[str, AfterValidator(_sentence)]
 
 Statistic = Literal["value", "mean", "min", "max", "std", "last", "p50", "p95", "p99", "n", "class_"]
@@ -76,6 +84,7 @@ class Source(NamedTuple):
     window_s: int
     column: str
     completeness_min: float = 0.0
+    excluded: int = int(EXCLUDED)
 
 
 class _Part(BaseModel):
@@ -118,6 +127,8 @@ class Threshold(_Part):
     """Column that is compared; `value` is the reading, the mean of a window, the median of delays."""
     completeness_min: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Windows with a smaller share of the expected readings are passed over."""
+    without: tuple[Flag, ...] = ()
+    """Readings with one of these quality flags are passed over, besides those that no indicator counts."""
     above: float | None = None
     """Begins when the value is greater than this."""
     below: float | None = None
@@ -144,6 +155,8 @@ class Threshold(_Part):
             problems.append("a reading has no window_s")
         if self.on == "reading" and self.statistic != "value":
             problems.append(f"a reading has no {self.statistic}")
+        if self.on != "reading" and self.without:
+            problems.append("flags of single readings are not known on a window")
         if self.on != "reading" and self.window_s is None:
             problems.append(f"window_s is needed on {self.on}")
         if problems:
@@ -222,6 +235,7 @@ class Rule(_Part):
                 self.threshold.window_s or 0,
                 self.threshold.statistic,
                 self.threshold.completeness_min,
+                int(EXCLUDED | sum(Quality[flag.upper()] for flag in self.threshold.without)),
             )
         return None
 
@@ -235,7 +249,8 @@ class Rule(_Part):
         if self.anomaly:
             # "At or above" is "greater than the next smaller number": the machine knows one comparison only.
             fire, clear = self.anomaly.score, self.anomaly.clear or self.anomaly.score
-            return Levels(1.0, nextafter(fire, -inf), nextafter(clear, -inf), *_times(self.anomaly))
+            # A single reading is unusual by chance all the time, so its pending is not worth a word.
+            return Levels(1.0, nextafter(fire, -inf), nextafter(clear, -inf), *_times(self.anomaly), told=False)
         if self.threshold is None:
             raise ValueError(f"rule {self.id} has no levels")
         sign = 1.0 if self.threshold.above is not None else -1.0

@@ -22,7 +22,7 @@ _VERSION = 1
 
 
 class _SavedLayer(msgspec.Struct, array_like=True):
-    source: tuple[int, int, str, float]
+    source: tuple[int, int, str, float, int]
     newest: bytes
     tracks: list[tuple[int, int, Track]]  # rule number, series number
 
@@ -59,7 +59,7 @@ def save(board: Board) -> bytes:
             rules=[RuleMark.of(rule) for rule in board.rules],
             layers=[
                 _SavedLayer(
-                    source=(int(source.kind), source.window_s, source.column, source.completeness_min),
+                    source=(int(source.kind), *source[1:]),
                     newest=layer.newest.tobytes(),
                     tracks=[(rule, series, track) for (rule, series), track in layer.tracks.items()],
                 )
@@ -105,8 +105,8 @@ def restore(board: Board, snapshot: bytes, decided: int) -> None:
 
 
 def _restore_layer(board: Board, saved: _Saved, old: _SavedLayer, numbers: np.ndarray, decided: int) -> None:
-    kind, window_s, column, completeness_min = old.source
-    layer = board.layers.get(Source(IndicatorKind(kind), window_s, column, completeness_min))
+    kind, window_s, column, completeness_min, excluded = old.source
+    layer = board.layers.get(Source(IndicatorKind(kind), window_s, column, completeness_min, excluded))
     known = numbers >= 0
     if layer is not None:
         layer.newest[numbers[known]] = np.frombuffer(old.newest, np.int64)[known]

@@ -131,6 +131,13 @@ def test_an_excluded_reading_fires_nothing_and_moves_nothing(flag):
     assert words(bench.read(50, 60)) == ["firing 50"]
 
 
+def test_a_rule_may_distrust_more_flags():
+    careful = rule(threshold={"above": 50, "without": ["step", "spike"]})
+    bench = Bench(careful)
+    assert bench.read(0, 999, flags=int(Quality.SPIKE)) == bench.read(1, 999, flags=int(Quality.RANGE)) == []
+    assert words(bench.read(2, 99, flags=int(Quality.GAP))) == ["firing 2"]
+
+
 def test_a_flag_that_does_not_exclude_is_evidence():
     (one,) = Bench(FAST).read(0, 99, flags=int(Quality.STEP))
     assert one.evidence["quality"] == Quality.STEP
@@ -198,6 +205,16 @@ def test_an_anomaly_goes_by_the_score_and_rests_after_its_end():
     assert words(bench.read(3, 5, last=0.1)) == ["resolved 3"]
     assert bench.read(102, 5, last=1.0) == []
     assert words(bench.read(103, 5, last=1.0)) == ["firing 103"]
+
+
+def test_an_anomaly_is_told_only_once_it_has_lasted():
+    odd = rule(anomaly={"score": 0.9, "for_s": 60, "clear_for_s": 0})
+    bench = Bench(odd)
+    assert bench.read(0, 5, last=0.95) == bench.read(30, 5, last=0.1) == bench.read(40, 5, last=0.95) == []
+    (one,) = bench.read(100, 5, last=0.95)
+    assert (one.state, one.sequence, one.onset_time) == ("firing", 0, T0 + 40 * S)
+    (over,) = bench.read(110, 5, last=0.1)
+    assert (over.state, over.sequence) == ("resolved", 1)
 
 
 def test_silence_is_seen_by_the_clock_of_the_partition():

@@ -114,6 +114,8 @@ def test_texts_that_do_not_render_are_problems(tmp_path):
         ("[[rule]]\nid='a'\nseverity='info'\nthreshold={above=1, window_s=60}", "a reading has no window_s"),
         ("[[rule]]\nid='a'\nseverity='info'\nthreshold={above=1, on='window'}", "window_s is needed"),
         ("[[rule]]\nid='a'\nseverity='info'\nthreshold={above=1, statistic='p95'}", "a reading has no p95"),
+        ("[[rule]]\nid='a'\nseverity='info'\nthreshold={above=1, without=['dirty']}", "without"),
+        ("[[rule]]\nid='a'\nseverity='info'\nthreshold={above=1,on='window',window_s=1,without=['step']}", "flags"),
     ],
 )
 def test_a_wrong_file_is_told_with_its_name(tmp_path, text, part):
@@ -159,7 +161,7 @@ def test_conditions_become_numbers():
     below = Rule.model_validate(
         {"id": "a", "severity": "critical", "threshold": {"below": 25, "clear": 40, "for_s": 2, "clear_for_s": 3}}
     )
-    assert below.levels == (-1.0, -25.0, -40.0, 2_000_000, 3_000_000, 0)
+    assert below.levels == (-1.0, -25.0, -40.0, 2_000_000, 3_000_000, 0, True)
     assert below.source == Source(IndicatorKind.READING, 0, "value")
     assert below.severity is Severity.CRITICAL
     odd = Rule.model_validate({"id": "a", "severity": "info", "anomaly": {"score": 0.9}})
