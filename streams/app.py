@@ -13,6 +13,7 @@ from pulssi.shell import run_faust
 from pulssi.shell.series import SeriesTopic
 from streams.catalogue import Catalogue, Limits
 from streams.readings_processor import ReadingsProcessor
+from streams.transit.processor import TransitProcessor
 
 _READING_BYTES = sum(field.type.bit_width // 8 for field in READINGS)
 
@@ -28,10 +29,13 @@ def run(settings: Settings) -> None:
     def readings(partition: int, snapshot: bytes | None) -> Processor:
         return ReadingsProcessor(partition, settings.streams, topics, series.limits, snapshot)
 
+    def vehicles(partition: int, snapshot: bytes | None) -> Processor:
+        return TransitProcessor(partition, settings.streams, topics, snapshot)
+
     run_faust(
         settings.streams.group,
         settings.kafka,
-        {topics.readings: readings},
+        {topics.readings: readings, topics.vehicles: vehicles},
         snapshot_interval_s=settings.streams.snapshot_interval_s,
         batch_bytes_max=settings.streams.batch_readings_max * _READING_BYTES,
         metrics=metrics,

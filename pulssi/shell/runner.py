@@ -295,8 +295,9 @@ class Shell:
                     await self._save(partition)
             if now - ticked >= _TICK_S:
                 ticked = now
-                for partition in list(self._owned.values()):
-                    await partition.tick(now_us(), self._outbox)
+                for tp, partition in list(self._owned.items()):
+                    if not self._waiting(tp, partition):  # while catching up, silence is not known
+                        await partition.tick(now_us(), self._outbox)
                 self._outbox.watch()
                 self._show_lag()
 
@@ -316,12 +317,15 @@ class Shell:
         except (KafkaError, TimeoutError):
             self._metrics.error("commit")
 
+    def _waiting(self, tp: TP, partition: Partition) -> int:
+        """Records that Kafka has and we have not processed, as far as the last fetch knew."""
+        end: int | None = self._app.consumer.highwater(tp)
+        return max(end - partition.next_offset, 0) if end is not None else 0
+
     def _show_lag(self) -> None:
         waiting = dict.fromkeys(self._sources, 0)
         for tp, partition in self._owned.items():
-            end = self._app.consumer.highwater(tp)
-            if end is not None:
-                waiting[tp.topic] += max(end - partition.next_offset, 0)
+            waiting[tp.topic] += self._waiting(tp, partition)
         for topic, records in waiting.items():
             self._metrics.lag(topic, records)
 

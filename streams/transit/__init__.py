@@ -1,0 +1,1 @@
+"""transit: delay of vehicles and routes and on-time share of routes over rolling windows"""

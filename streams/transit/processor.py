@@ -1,0 +1,268 @@
+"""processor: the pure core of one partition of `pulssi.vehicles`: delays and on-time share over rolling windows
+
+Every record is worked on by itself, so that the rows are the same however records are batched. The clock is the newest
+receive time that was read; it decides who is silent and what is too old, and is never the clock of this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pulssi.errors import PoisonError
+from pulssi.frames import IndicatorKind, Indicators
+from pulssi.messages import to_json
+from pulssi.partitions import Output, Record
+from pulssi.settings import StreamsSettings
+from pulssi.times import iso
+from pulssi.topics import Content, Topics, headers
+from streams.transit import events as vehicle_events
+from streams.transit import snapshot as snapshots
+from streams.transit.board import Board
+from streams.transit.entities import Entities, us
+from streams.transit.events import AHEAD_S_MAX, Events
+from streams.transit.store import ROW, Store
+from streams.transit.windows import delays, shares
+
+
+class TransitProcessor:
+    """Delays of vehicles and routes, and on-time share of routes; implements `pulssi.partitions.Processor`.
+
+    Args:
+        partition: number of the partition, of the source and of the indicators.
+        settings: windows, lateness, band of on-time.
+        topics: names of the topics.
+        snapshot: what `snapshot()` returned, or None for a new state.
+
+    Raises:
+        PoisonError: the snapshot is of another version or other settings, or is damaged.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        settings: StreamsSettings,
+        topics: Topics,
+        snapshot: bytes | None = None,
+    ) -> None:
+        self._partition = partition
+        self._topics = topics
+        self._entities_max = settings.series_max
+        self._early_s, self._late_s = settings.on_time_s
+        self._pane_us = us(settings.pane_s)
+        self._lateness_us, self._idle_us = us(settings.lateness_s_max), us(settings.idle_s)
+        self._horizon_us = us(settings.horizon_s)
+        self._lengths = np.array([length // settings.pane_s for length in sorted(settings.windows_s)])
+        covered_us = self._horizon_us + us(AHEAD_S_MAX) + int(self._lengths.max()) * self._pane_us
+        self._board = Board(covered_us // self._pane_us + 3, self._lengths)
+        self._entities = Entities()
+        self._store = Store()
+        self._clock = 0
+        self._pruned = 0
+        self._meaning = repr((settings.pane_s, settings.windows_s, settings.horizon_s, settings.on_time_s)).encode()
+        if snapshot is not None:
+            self._restore(snapshot)
+
+    def process(self, records: Sequence[Record]) -> list[Output]:
+        """Take records in offset order and return what follows from them."""
+        outputs: list[Output] = []
+        rows: list[Indicators] = []
+        for record in records:
+            try:
+                events = vehicle_events.read(record.value)
+            except PoisonError as error:
+                outputs.append(self._dead_letter(record, error))
+                continue
+            outputs += self._take(events)
+            rows += self._due_rows(self._clock, record.offset)
+        return outputs + self._frames(rows)
+
+    def tick(self, now: int) -> list[Output]:
+        """Windows of what has fallen silent; `now` in us UTC."""
+        return self._frames(self._due_rows(max(now, self._clock), -1))
+
+    def snapshot(self) -> bytes:
+        """The whole state, exactly."""
+        return snapshots.encode(
+            self._meaning,
+            [self._clock, self._pruned, self._board.first],
+            self._entities.names,
+            {
+                "newest": self._entities.newest,
+                "received": self._entities.received,
+                "route": self._entities.route,
+                "changed": self._board.changed,
+                "revision": self._board.revision,
+                "rows": self._store.all(),
+            },
+        )
+
+    def _restore(self, snapshot: bytes) -> None:
+        numbers, names, arrays = snapshots.decode(self._meaning, snapshot)
+        self._clock, self._pruned, self._board.first = numbers
+        self._entities = Entities(names)
+        for column in ("newest", "received", "route"):
+            setattr(self._entities, column, arrays[column])
+        self._board.changed, self._board.revision = arrays["changed"], arrays["revision"]
+        rows = arrays["rows"]
+        self._store.fill(rows, rows["event_time"] // self._pane_us)
+
+    # -- taking events
+
+    def _take(self, events: Events) -> list[Output]:
+        """Put new events in their panes; descriptions of series that come up for the first time."""
+        self._clock = max(self._clock, events.clock)
+        self._forget()
+        events = events.take(events.event_time >= self._clock - self._horizon_us)
+        if len(events) == 0:
+            return []
+        known = len(self._entities)
+        used = np.unique(np.r_[events.vehicle, events.route[events.route >= 0]])
+        index = np.full(len(events.names) + 1, -1, np.int64)
+        index[used] = self._entities.index([events.names[one] for one in used.tolist()])
+        self._board.grow(len(self._entities))
+        rows = np.empty(len(events), ROW)
+        for column in ("event_id", "event_time", "receive_time", "delay_s", "stop_visit"):
+            rows[column] = getattr(events, column)
+        rows["vehicle"], rows["route"] = index[events.vehicle], index[events.route]
+        pane = rows["event_time"] // self._pane_us
+        new = self._store.add(rows, pane)
+        if len(new):
+            self._note(rows[new], pane[new])
+        return [output for one in range(known, len(self._entities)) for output in self._descriptions(one)]
+
+    def _note(self, rows: np.ndarray, pane: np.ndarray) -> None:
+        """Progress of vehicles, and the windows that new rows change."""
+        vehicle, route = rows["vehicle"].astype(np.int64), rows["route"].astype(np.int64)
+        self._entities.seen(vehicle, route, rows["event_time"], rows["receive_time"])
+        for number in np.unique(pane).tolist():
+            inside = pane == number
+            touched = np.unique(np.r_[vehicle[inside], route[inside]])
+            self._board.mark(number, touched[touched >= 0])
+
+    def _forget(self) -> None:
+        """Let go of what no late event can change any more, and of vehicles and routes that are long gone."""
+        first = (self._clock - self._horizon_us) // self._pane_us
+        if first <= self._board.first:
+            return
+        self._board.move(first)
+        longest = int(self._lengths.max())
+        self._store.drop_before(first - longest)
+        if first - self._pruned < longest and len(self._entities) <= self._entities_max:
+            return
+        self._pruned = first
+        rows = self._store.all()
+        held = np.unique(np.r_[rows["vehicle"], rows["route"]].astype(np.int64))
+        live = np.flatnonzero(self._entities.received >= self._clock - self._horizon_us)
+        routes = self._entities.route[live]
+        keep = np.unique(np.r_[held[held >= 0], live, routes[routes >= 0]])
+        if len(keep) < len(self._entities):
+            self._board.keep(keep)
+            self._store.rename(self._entities.keep(keep))
+
+    # -- giving out windows
+
+    def _due_rows(self, clock: int, position: int) -> list[Indicators]:
+        """Rows of the windows that are complete now, or were and have changed."""
+        progress = self._entities.progress(clock, self._idle_us)
+        due = self._board.due((progress - self._lateness_us) // self._pane_us)
+        if len(due) == 0:
+            return []
+        revision = self._board.give_out(due)
+        place = due[:, 0] * len(self._lengths) + due[:, 2]
+        found = []
+        for one in np.unique(place).tolist():
+            chosen = place == one
+            end, which = divmod(one, len(self._lengths))
+            found += self._window(end, int(self._lengths[which]), due[chosen, 1], revision[chosen], position)
+        return found
+
+    def _window(
+        self,
+        end: int,
+        length: int,
+        entity: np.ndarray,
+        revision: np.ndarray,
+        position: int,
+    ) -> list[Indicators]:
+        """Rows of one window of some entities."""
+        rows = self._store.between(end - length, end)
+        wanted = np.full(len(self._entities) + 1, -1, np.int64)
+        wanted[entity] = revision
+        found = []
+        for column in ("vehicle", "route"):
+            mine = rows[wanted[rows[column]] >= 0]
+            if len(mine):
+                key = mine[column].astype(np.int64)
+                found.append(self._delay_rows(key, mine, wanted))
+                stops = mine["stop_visit"]
+                if column == "route" and stops.any():
+                    found.append(self._on_time_rows(key[stops], mine[stops], wanted))
+        for one in found:
+            one.window_start[:] = (end - length) * self._pane_us
+            one.window_s[:] = length * self._pane_us // 1_000_000
+            one.completeness[:] = 1.0
+            one.class_[:] = -1
+            one.position[:] = position
+        return found
+
+    def _delay_rows(self, key: np.ndarray, rows: np.ndarray, revision: np.ndarray) -> Indicators:
+        groups = delays(
+            key,
+            rows["delay_s"].astype(np.int64),
+            rows["event_time"],
+            rows["event_id"],
+            rows["receive_time"],
+        )
+        found = Indicators.empty(len(groups.key))
+        found.series_id[:] = self._entities.delay_series[groups.key]
+        found.kind[:] = IndicatorKind.DELAY
+        found.n[:], found.revision[:] = groups.n, revision[groups.key]
+        found.mean[:], found.min[:], found.max[:] = groups.mean, groups.low, groups.high
+        found.std[:], found.last[:] = groups.std, groups.last
+        found.p50[:], found.p95[:], found.p99[:] = groups.quantiles
+        found.value[:] = found.p50
+        found.receive_time[:] = groups.receive_time
+        return found
+
+    def _on_time_rows(self, key: np.ndarray, rows: np.ndarray, revision: np.ndarray) -> Indicators:
+        delay_s = rows["delay_s"]
+        on_time = (delay_s >= self._early_s) & (delay_s <= self._late_s)
+        keys, n, share, receive_time = shares(key, on_time, rows["receive_time"])
+        found = Indicators.empty(len(keys))
+        found.series_id[:] = self._entities.on_time_series[keys]
+        found.kind[:] = IndicatorKind.ON_TIME
+        found.n[:], found.revision[:], found.receive_time[:] = n, revision[keys], receive_time
+        for column in ("mean", "min", "max", "last", "p50", "p95", "p99", "value"):
+            getattr(found, column)[:] = share
+        return found
+
+    # -- outputs
+
+    def _frames(self, rows: list[Indicators]) -> list[Output]:
+        if not rows:
+            return []
+        value = Indicators.concat(rows).encode()
+        return [
+            Output(self._topics.indicators, self._partition, None, value, headers(Content.INDICATORS, kinds="window")),
+        ]
+
+    def _descriptions(self, entity: int) -> list[Output]:
+        return [
+            Output(self._topics.series, None, str(info.series_id).encode(), to_json(info), headers(Content.SERIES))
+            for info in self._entities.describe(entity)
+        ]
+
+    def _dead_letter(self, record: Record, error: PoisonError) -> Output:
+        more = headers(
+            Content.DEADLETTER,
+            reason=error.reason,
+            detail=error.detail,
+            source="kafka",
+            topic=self._topics.vehicles,
+            partition=self._partition,
+            offset=record.offset,
+            time=iso(self._clock),
+        )
+        return Output(self._topics.deadletters, None, record.key or b"", record.value, more)
