@@ -6,7 +6,8 @@ import secrets
 from pathlib import Path
 
 from deploy.local import Child
-from deploy.processes import Installation, answers, command
+from deploy.local.ports import is_free
+from deploy.processes import HOST, Installation, command
 
 SEED = 7
 BACKFILL = "90m"
@@ -19,13 +20,13 @@ def subscriber(system: Installation, port: int, secret_file: Path) -> Child:
         command("webhook-echo", "--port", str(port), "--secret-file", str(secret_file)),
         system.root / "logs" / "subscriber.log",
         env=system.environment,
-        ready=lambda: answers(f"http://127.0.0.1:{port}/"),
+        ready=lambda: not is_free(HOST, port),
     )
 
 
 def inputs(system: Installation, ledger: Path) -> list[Child]:
     """The city and both recordings, each with its ledger; not restarted: a ledger is one process's."""
-    city = ("simulate", "--seed", str(SEED), "--backfill", BACKFILL, "--episode")
+    city = ("simulate", "--seed", str(SEED), "--backfill", BACKFILL, "--episode", "--faults", "default")
     replays = {
         "buses": ("replay", "hfp", "--loop"),
         "sensors": ("replay", "epa", "--loop"),

@@ -62,7 +62,9 @@ def run(settings: Settings, *, duration_s: float | None, as_json: bool, live: bo
         "starting Mosquitto, Apache Kafka and the database (the first time they are fetched, which takes a minute)"
     )
     with LocalServices(root, tier=settings.local.tier, report=screen.say) as services:
-        system = installation(services, root, api_port=settings.api.port)
+        system = installation(services, root, api_port=settings.api.port).with_settings(
+            NOTIFY__ALLOW_PRIVATE_TARGETS="true",  # the demo's subscriber is on this machine
+        )
         with Supervisor(screen.say) as ours, psycopg.connect(system.database, autocommit=True) as connection:
             _prepare(system, ours, screen)
             stop = _Stop(duration_s)

@@ -27,7 +27,7 @@ class Screen:
 
     def say(self, line: str) -> None:
         """One line for a person."""
-        self._console.print(Text(f"pulssi  {line}"))
+        self._console.print(Text(f"pulssi  {line}"), soft_wrap=True)
 
     def show(self, now: Figures) -> None:
         """The newest figures, with rates since the ones before."""
