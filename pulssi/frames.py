@@ -212,8 +212,8 @@ class _Columns:
         """Writable zeros in the dtypes of the schema."""
         return cls(*(np.zeros(length, field.type.to_pandas_dtype()) for field in cls.SCHEMA))
 
-    def take(self, index: np.ndarray) -> Self:
-        """Rows by index or boolean mask."""
+    def take(self, index: np.ndarray | slice) -> Self:
+        """Rows by index or boolean mask (copies) or slice (views)."""
         return type(self)(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def __len__(self) -> int:

@@ -82,10 +82,15 @@ class PaneRing:
 
     def window_cells(self, rows: np.ndarray, ends: np.ndarray, panes: int) -> np.ndarray:
         """Cells of the `panes` panes up to each end, oldest first; [len(rows), panes], 0 where not open."""
-        span = ends[:, None] + np.arange(1 - panes, 1, dtype=np.int64)
-        cells = 1 + (rows * self.length)[:, None] + span % self.length
-        oldest = np.maximum(self.oldest[rows], self.newest[rows] - self.length + 1)[:, None]
-        cells[(span < oldest) | (span > self.newest[rows][:, None])] = 0
+        place = (ends % self.length)[:, None] + np.arange(1 - panes, 1, dtype=np.int64)
+        cells = np.where(place < 0, place + self.length, place)
+        cells += (1 + rows * self.length)[:, None]
+        oldest, newest = np.maximum(self.oldest[rows], self.newest[rows] - self.length + 1), self.newest[rows]
+        partly = np.flatnonzero((ends - panes + 1 < oldest) | (ends > newest))
+        if len(partly):
+            span = ends[partly, None] + np.arange(1 - panes, 1, dtype=np.int64)
+            closed = (span < oldest[partly, None]) | (span > newest[partly, None])
+            cells[partly] = np.where(closed, 0, cells[partly])
         return cells
 
     def open(self, rows: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> None:

@@ -172,7 +172,9 @@ class PartitionState:
         self.clock, self.position = int(clock[-1]), int(position[-1])
         all_flags, shown, score = readings.quality.astype(np.int32), np.ones(n, np.bool_), np.zeros(n)
         all_flags[order], shown[order], score[order[checked]] = flags, ~duplicate, scores.score
-        checked_rows = _reading_rows(readings, position, all_flags, score).take(np.flatnonzero(shown))
+        checked_rows = _reading_rows(readings, position, all_flags, score)
+        if duplicate.any():
+            checked_rows = checked_rows.take(shown)
         anomalies = self._anomalies(readings, position, order[checked], scores, flags[checked])
         self._count(n, late, duplicate, checked_rows, windows, anomalies)
         return checked_rows, _by_position([anomalies, *windows])

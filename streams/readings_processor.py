@@ -60,23 +60,15 @@ class ReadingsProcessor:
 
     def process(self, records: Sequence[Record]) -> list[Output]:
         """Take records in offset order and return what follows from them."""
-        parts: list[Readings] = []
-        offsets: list[int] = []
         outputs: list[Output] = []
-        for record in records:
-            try:
-                readings = _decode(record)
-            except PoisonError as error:
-                outputs.append(self._dead_letter(record, error))
-                continue
-            parts.append(readings)
-            offsets.append(record.offset)
-        if not parts:
-            return outputs
-        readings = Readings.concat(parts)
-        position = np.repeat(np.array(offsets, np.int64), [len(part) for part in parts])
+        try:
+            readings, lengths = _checked(*Readings.decode_all([record.value for record in records]))
+        except PoisonError:
+            records, outputs = self._sorted_out(records)
+            readings, lengths = Readings.decode_all([record.value for record in records])
         if len(readings) == 0:
             return outputs
+        position = np.repeat(np.array([record.offset for record in records], np.int64), lengths)
         checked, derived = self._state.apply(readings, position)
         outputs += self._frames(checked, kinds="reading", flagged=True)
         outputs += self._frames(derived, kinds="window", flagged=False)
@@ -93,11 +85,23 @@ class ReadingsProcessor:
     def _frames(self, rows: Indicators, *, kinds: str, flagged: bool) -> list[Output]:
         outputs = []
         for start in range(0, len(rows), FRAME_ROWS):
-            part = rows if len(rows) <= FRAME_ROWS else rows.take(np.arange(start, min(start + FRAME_ROWS, len(rows))))
+            part = rows if len(rows) <= FRAME_ROWS else rows.take(slice(start, start + FRAME_ROWS))
             more = {"flagged": int(np.count_nonzero(part.flags))} if flagged else {}
             said = headers(Content.INDICATORS, kinds=kinds, **more)
             outputs.append(Output(self._topics.indicators, self._partition, None, part.encode(), said))
         return outputs
+
+    def _sorted_out(self, records: Sequence[Record]) -> tuple[list[Record], list[Output]]:
+        """The good ones of `records`, and dead letters of the others."""
+        good, outputs = [], []
+        for record in records:
+            try:
+                _checked(*Readings.decode_all([record.value]))
+            except PoisonError as error:
+                outputs.append(self._dead_letter(record, error))
+            else:
+                good.append(record)
+        return good, outputs
 
     def _dead_letter(self, record: Record, error: PoisonError) -> Output:
         more = headers(
@@ -113,11 +117,11 @@ class ReadingsProcessor:
         return Output(self._topics.deadletters, None, record.key or b"", record.value, more)
 
 
-def _decode(record: Record) -> Readings:
-    readings = Readings.decode(record.value)
+def _checked(readings: Readings, lengths: np.ndarray) -> tuple[Readings, np.ndarray]:
+    """The same, when every number is one that can be reckoned with."""
     if not np.isfinite(readings.value).all():
         raise PoisonError(Reason.NOT_FINITE, "a value is not a finite number")
     for times in (readings.event_time, readings.receive_time):
         if len(times) and (times.min() < 0 or times.max() > _TIME_MAX):
             raise PoisonError(Reason.BAD_TIME, "a time is outside the years 1970 to 2255")
-    return readings
+    return readings, lengths

@@ -7,11 +7,12 @@ holds is a function of its panes alone: the order of arrival leaves no trace but
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from streams.panes import PaneRing
-from streams.sketch import quantiles
+from streams.sketch import codes_of, entries_of, quantiles
 
 _PER_MILLE = (500, 950, 990)
 _CHUNK = 2048
@@ -65,69 +66,111 @@ def evaluate(
     """
     result = Windows.empty(len(lengths), len(rows))
     for start in range(0, len(rows), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        _evaluate(ring, rows[part], ends[part], lengths, per_pane[part], result, part)
+        part = np.arange(start, min(start + _CHUNK, len(rows)))
+        cells = ring.window_cells(rows[part], ends[part], lengths[-1])
+        n = ring.n.take(cells).astype(np.int32)
+        thin = n.max(axis=1) <= 1
+        for chosen, view in ((np.flatnonzero(thin), _thin), (np.flatnonzero(~thin), _thick)):
+            if len(chosen):
+                everything = len(chosen) == len(part)
+                panes = view(ring, cells if everything else cells[chosen], n if everything else n[chosen])
+                _put(panes, lengths, per_pane[part[chosen]], result, part[chosen])
     return result
 
 
-def _evaluate(
-    ring: PaneRing,
-    rows: np.ndarray,
-    ends: np.ndarray,
-    lengths: tuple[int, ...],
-    per_pane: np.ndarray,
-    result: Windows,
-    part: slice,
-) -> None:
-    cells = ring.window_cells(rows, ends, lengths[-1])
-    n = ring.n[cells].astype(np.int32)
-    n_excluded, flags = ring.n_excluded[cells], ring.flags[cells]
-    sums, receive_time = ring.sum[cells], ring.receive_time[cells]
-    low, high = ring.low[cells], ring.high[cells]
+class _Panes(NamedTuple):
+    """The panes of some windows, arrays [windows, panes], and the codes of their readings with owner and pane."""
+
+    n: np.ndarray
+    n_excluded: np.ndarray
+    total: np.ndarray
+    mean: np.ndarray
+    squares: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    last: np.ndarray
+    flags: np.ndarray
+    receive_time: np.ndarray
+    entries: np.ndarray
+    owner: np.ndarray
+    pane: np.ndarray
+
+
+def _thin(ring: PaneRing, cells: np.ndarray, n: np.ndarray) -> _Panes:
+    """Panes of one reading at most: all there is to know is its value."""
+    value = ring.first.take(cells)
+    filled = n > 0
+    owner, pane = np.nonzero(filled)
+    return _Panes(
+        n,
+        ring.n_excluded.take(cells),
+        total=value,
+        mean=value,
+        squares=np.zeros_like(value),
+        low=np.where(filled, value, np.inf),
+        high=np.where(filled, value, -np.inf),
+        last=value,
+        flags=ring.flags.take(cells),
+        receive_time=ring.receive_time.take(cells),
+        entries=entries_of(codes_of(value[filled])),
+        owner=owner,
+        pane=pane,
+    )
+
+
+def _thick(ring: PaneRing, cells: np.ndarray, n: np.ndarray) -> _Panes:
+    """Panes of any number of readings."""
+    sums = ring.sum.take(cells)
     n_or_one = np.maximum(n, 1)
-    inside = ring.squares[cells] - sums * sums / n_or_one
-    totals = n * ring.first[cells] + sums
-    means = totals / n_or_one
-    unknown = np.flatnonzero(np.isnan(per_pane))
-    newest = n.shape[1] - 1 - np.argmax(n[:, ::-1] > 0, axis=1)
-    last = ring.last[np.take_along_axis(cells, newest[:, None], axis=1)[:, 0]]
-    for w, length in enumerate(lengths):
-        here = slice(lengths[-1] - length, None)
-        count = n[:, here].sum(axis=1, dtype=np.int64)
-        some = count > 0
-        mean = totals[:, here].sum(axis=1) / np.maximum(count, 1)
-        between = means[:, here] - mean[:, None]
-        squares = inside[:, here].sum(axis=1) + (n[:, here] * between * between).sum(axis=1)
-        nothing = np.where(some, 0.0, np.nan)
-        result.n[w, part] = count
-        result.n_excluded[w, part] = n_excluded[:, here].sum(axis=1)
-        expected = per_pane.copy()
-        expected[unknown] = own_per_pane(n[unknown, here])
-        result.completeness[w, part] = np.minimum(count / np.maximum(expected * length, 1.0), 1.0)
-        result.mean[w, part] = mean + nothing
-        result.low[w, part] = np.where(some, low[:, here].min(axis=1), np.nan)
-        result.high[w, part] = np.where(some, high[:, here].max(axis=1), np.nan)
-        result.std[w, part] = np.sqrt(np.maximum(squares, 0.0) / np.maximum(count, 1)) + nothing
-        result.last[w, part] = last + nothing
-        result.flags[w, part] = np.bitwise_or.reduce(flags[:, here], axis=1)
-        result.receive_time[w, part] = receive_time[:, here].max(axis=1)
-    _put_quantiles(ring, cells, n, lengths, result, part)
-
-
-def _put_quantiles(
-    ring: PaneRing,
-    cells: np.ndarray,
-    n: np.ndarray,
-    lengths: tuple[int, ...],
-    result: Windows,
-    part: slice,
-) -> None:
+    total = n * ring.first.take(cells) + sums
     owner, pane = np.nonzero(n)
     entries, which = ring.sketch.gather(cells[owner, pane])
-    smallest = np.searchsorted(np.array(lengths), lengths[-1] - np.arange(lengths[-1]))
-    found = quantiles(owner[which], entries, smallest[pane[which]], len(cells), len(lengths), _PER_MILLE)
-    low, high = result.low[:, None, part], result.high[:, None, part]
-    result.quantiles[:, :, part] = np.clip(found, low, high)
+    return _Panes(
+        n,
+        ring.n_excluded.take(cells),
+        total=total,
+        mean=total / n_or_one,
+        squares=ring.squares.take(cells) - sums * sums / n_or_one,
+        low=ring.low.take(cells),
+        high=ring.high.take(cells),
+        last=ring.last.take(cells),
+        flags=ring.flags.take(cells),
+        receive_time=ring.receive_time.take(cells),
+        entries=entries,
+        owner=owner[which],
+        pane=pane[which],
+    )
+
+
+def _put(panes: _Panes, lengths: tuple[int, ...], per_pane: np.ndarray, result: Windows, at: np.ndarray) -> None:
+    """Combine panes to windows of each length, and put them into `result` at `at`."""
+    longest = lengths[-1]
+    unknown = np.flatnonzero(np.isnan(per_pane))
+    newest = longest - 1 - np.argmax(panes.n[:, ::-1] > 0, axis=1)
+    last = panes.last[np.arange(len(at)), newest]
+    smallest = np.searchsorted(np.array(lengths), longest - np.arange(longest))
+    found = quantiles(panes.owner, panes.entries, smallest[panes.pane], len(at), len(lengths), _PER_MILLE)
+    for w, length in enumerate(lengths):
+        here = np.s_[:, longest - length :]
+        n = panes.n[here]
+        count = n.sum(axis=1, dtype=np.int64)
+        nothing = np.where(count > 0, 0.0, np.nan)
+        mean = panes.total[here].sum(axis=1) / np.maximum(count, 1)
+        between = panes.mean[here] - mean[:, None]
+        squares = panes.squares[here].sum(axis=1) + (n * between * between).sum(axis=1)
+        low, high = panes.low[here].min(axis=1) + nothing, panes.high[here].max(axis=1) + nothing
+        expected = per_pane.copy()
+        expected[unknown] = own_per_pane(n[unknown])
+        result.n[w, at] = count
+        result.n_excluded[w, at] = panes.n_excluded[here].sum(axis=1)
+        result.completeness[w, at] = np.minimum(count / np.maximum(expected * length, 1.0), 1.0)
+        result.mean[w, at] = mean + nothing
+        result.low[w, at], result.high[w, at] = low, high
+        result.std[w, at] = np.sqrt(np.maximum(squares, 0.0) / np.maximum(count, 1)) + nothing
+        result.last[w, at] = last + nothing
+        result.quantiles[w, :, at] = np.clip(found[w], low, high).T
+        result.flags[w, at] = np.bitwise_or.reduce(panes.flags[here], axis=1)
+        result.receive_time[w, at] = panes.receive_time[here].max(axis=1)
 
 
 def own_per_pane(n: np.ndarray) -> np.ndarray:
