@@ -38,6 +38,7 @@ ROOT = Path(__file__).parents[2]
 START_US = 1_790_000_000_000_000
 FRAME = 100
 LIVE_PER_S = 2000
+GATHER_S = 0.02
 
 
 def main(argv: list[str]) -> int:
@@ -78,7 +79,7 @@ class Load:
         self.topics = topics
         self.series = series
         self.interval_us = int(interval_s * 1e6)
-        config = {"compression.type": "lz4", "linger.ms": 1, "queue.buffering.max.messages": 10**6}
+        config = {"compression.type": "lz4", "linger.ms": 1, "queue.buffering.max.messages": 10**6, "log_level": 0}
         self.producer = Producer({"bootstrap.servers": bootstrap, **config})
         self._create([NewTopic(one.name, one.partitions, 1, topic_configs=one.config) for one in topics.specs()])
         devices = [f"bench-{number}" for number in range(series)]
@@ -216,7 +217,10 @@ def _received(port: int, topic: str) -> int:
 
 
 def _latency(load: Load, seconds: float) -> dict[str, float]:
-    """Milliseconds from handing a frame of one reading to Kafka until its row is there, at 2000 frames a second."""
+    """Milliseconds from handing a frame to Kafka until its rows are there, at 2000 readings a second.
+
+    Frames are those of a gateway that gathers for 20 ms: one for each partition.
+    """
     places = [TopicPartition(load.topics.indicators, partition) for partition in range(load.topics.partitions)]
     consumer = KafkaConsumer(bootstrap_servers=load.bootstrap, group_id=None, fetch_max_wait_ms=100)
     consumer.assign(places)
@@ -224,18 +228,11 @@ def _latency(load: Load, seconds: float) -> dict[str, float]:
     for place in places:
         consumer.position(place)
     latencies: list[np.ndarray] = []
+    frames = FrameClock(load)
     start = time.perf_counter()
-    sent = 0
     while (now := time.perf_counter() - start) < seconds + 2:
-        while now < seconds and sent < now * LIVE_PER_S:
-            partition = sent % load.topics.partitions
-            series = load.ids[partition]
-            place = sent // load.topics.partitions % len(series)
-            load.frame(partition, series[place : place + 1], live=True)
-            if partition == 0 and place == 0:
-                load.rounds += 1
-            sent += 1
-        load.producer.poll(0)
+        if now < seconds:
+            frames.until(now)
         for records in consumer.poll(1).values():
             for record in records:
                 if dict(record.headers).get("kinds") == b"reading":
@@ -244,9 +241,24 @@ def _latency(load: Load, seconds: float) -> dict[str, float]:
     consumer.close()
     waited = np.concatenate(latencies)
     p50, p99 = np.percentile(waited, [50, 99])
-    return {
-        "live_per_s": LIVE_PER_S,
-        "live_rows": len(waited),
-        "latency_ms_p50": float(p50),
-        "latency_ms_p99": float(p99),
-    }
+    return {"live_per_s": LIVE_PER_S, "live_rows": len(waited), "latency_ms_p50": p50, "latency_ms_p99": p99}
+
+
+class FrameClock:
+    """Sends frames at their time."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._sent = 0
+        self._next = [0] * load.topics.partitions
+        self._readings = int(LIVE_PER_S * GATHER_S / load.topics.partitions)
+
+    def until(self, now: float) -> None:
+        """Send what is due by `now`, seconds since the start."""
+        while self._sent * GATHER_S < now:
+            for partition, ids in enumerate(self._load.ids):
+                start = self._next[partition]
+                self._load.frame(partition, ids[start : start + self._readings], live=True)
+                self._next[partition] = start + self._readings if start + self._readings < len(ids) else 0
+            self._load.producer.poll(0)
+            self._sent += 1
