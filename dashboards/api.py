@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Path, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import StringConstraints
 
 from dashboards.problems import RETRY_AFTER_S, documented
 from dashboards.reader import Reader
-from dashboards.schemas import Alert, AlertDetail, Health, Overview, Series, Station, Vehicle
+from dashboards.schemas import Alert, AlertDetail, Health, Overview, Series, SeriesDescription, Station, Vehicle
 from dashboards.stream import FullError, Hub, LiveStream
 from pulssi.geography import DATA
 from pulssi.metrics import Metrics
+from pulssi.quantities import Kind
 from pulssi.settings import ApiSettings
 
 _INT64 = 2**63
@@ -23,11 +26,12 @@ SeriesKey = Annotated[
     Path(description="Series id in decimal, as `/api/stations` gives it.", pattern=r"^-?[0-9]{1,19}$"),
 ]
 AlertKey = Annotated[str, Path(description="Alert id in hexadecimal.", pattern=r"^[0-9a-f]{1,64}$")]
+_Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
+DeviceNames = Annotated[Sequence[_Name], Query(description="Only of these devices.", max_length=100)]
+KindNames = Annotated[Sequence[Kind], Query(description="Only of these kinds.", max_length=10)]
 Points = Annotated[int, Query(ge=1, le=10_000, description="Points at most; the settings may allow fewer.")]
 WindowLength = Annotated[int, Query(ge=1, le=7 * 86_400, description="Which rolling window, seconds.")]
-Limit = Annotated[
-    int, Query(ge=1, le=10_000, description="How many at most, newest first; the settings may allow fewer.")
-]
+Limit = Annotated[int, Query(ge=1, le=10_000, description="How many at most; the settings may allow fewer.")]
 KnownTags = Annotated[str | None, Header(description="ETags of what the client has.")]
 Active = Annotated[bool, Query(description="Only those that are open.")]
 Start = Annotated[datetime | None, Query(description="Start with its time zone; an hour before the end by default.")]
@@ -78,6 +82,11 @@ def _city(api: APIRouter, reader: Reader, settings: ApiSettings) -> None:
     def vehicles() -> list[Vehicle]:
         """Vehicles on the road, with their delays; positive = late."""
         return reader.vehicles()
+
+    @api.get("/api/series", tags=["city"], responses=documented(422, 503))
+    def series_list(device: DeviceNames = (), kind: KindNames = (), limit: Limit = 1_000) -> list[SeriesDescription]:
+        """What series there are, by device, quantity and channel."""
+        return reader.series_list(device, kind, min(limit, settings.series_max))
 
     @api.get("/api/series/{series_id}", tags=["city"], responses=documented(404, 422, 503))
     def series(

@@ -41,7 +41,6 @@ from pulssi.errors import TransientError
 from pulssi.frames import IndicatorKind
 from pulssi.logs import Log, Presence
 from pulssi.metrics import Metrics
-from pulssi.series import series_id
 from pulssi.settings import Settings
 from pulssi.topics import Topics
 from storage import queries
@@ -58,6 +57,8 @@ _ALL_TIME = timedelta(days=366)
 _READINGS_SINCE = timedelta(days=31)
 _DEAD_LETTERS_SINCE = timedelta(days=1)
 _LATENCY_SINCE = timedelta(minutes=1)
+_WINDOWS = {"delay": IndicatorKind.DELAY, "on_time_share": IndicatorKind.ON_TIME}
+"""Which indicator has the windows of a quantity that is computed and never read."""
 
 
 class Reader:
@@ -145,6 +146,12 @@ class Reader:
         transitions = tuple(Transition(**_picked(step, Transition)) for step in steps)
         return AlertDetail(**_picked(found, Alert), evidence=found.evidence, transitions=transitions)
 
+    def series_list(self, devices: Sequence[str], kinds: Sequence[str], limit: int) -> list[SeriesDescription]:
+        """What series there are; an empty filter lets everything through."""
+        with self._connection() as connection:
+            found = queries.list_series(connection, devices=devices or None, kinds=kinds or None, limit=limit)
+        return [SeriesDescription(**_picked(row, SeriesDescription)) for row in found]
+
     def series(self, series_id: int, start: datetime, end: datetime, *, points: int, window_s: int) -> Series | None:
         """One series over a range of time; None when nobody announced it."""
         with self._connection() as connection:
@@ -152,8 +159,9 @@ class Reader:
             if described is None:
                 return None
             found = queries.points(connection, [series_id], start, end, points_max=points)
+            kind = _WINDOWS.get(described.quantity, IndicatorKind.WINDOW)
             windows = queries.indicators(
-                connection, series_id, IndicatorKind.WINDOW, window_s, start, end, limit=self._settings.points_max
+                connection, series_id, kind, window_s, start, end, limit=self._settings.points_max
             )
         return Series(
             series=SeriesDescription(**_picked(described, SeriesDescription)),
@@ -302,8 +310,7 @@ def _alert(row: queries.Alert) -> Alert:
 
 
 def _vehicle(row: queries.Vehicle) -> Vehicle:
-    device = "veh:" + row.vehicle.replace("/", ":")
-    return Vehicle(**_picked(row, Vehicle), delay_series=series_id(device, "delay"))
+    return Vehicle(**_picked(row, Vehicle), device_id="veh:" + row.vehicle.replace("/", ":"))
 
 
 def _point(row: queries.Point) -> Point:

@@ -205,8 +205,8 @@ class Vehicle(Model):
     """m/s."""
     delay_s: int | None
     """Seconds; positive = late."""
-    delay_series: SeriesId
-    """The series of its delay windows."""
+    device_id: str
+    """The device under which `/api/series` has its delays."""
     event_time: datetime
     """When it was there."""
 
@@ -357,7 +357,7 @@ class Series(Model):
     points: tuple[Point, ...]
     """Readings by event time, thinned out to `points` of them."""
     windows: tuple[Window, ...]
-    """Newest revision of each rolling window in the range."""
+    """Newest revision of each rolling window in the range; of delays and shares for vehicles and routes."""
 
 
 class Sync(Model):

@@ -51,12 +51,18 @@ def test_stations_have_their_place_state_and_newest_values(page_server: httpx.Cl
     assert stations["fmi-106950"]["values"][2]["flags"] == ["stuck"]
 
 
-def test_vehicles_have_a_delay_whose_series_is_known(page_server: httpx.Client):
+def test_vehicles_have_a_delay_and_the_device_of_its_series(page_server: httpx.Client, city: City):
     vehicles = page_server.get("/api/vehicles").json()
     assert len(vehicles) == 48
     first = vehicles[0]
     assert first["vehicle"] == "0012/00000"
-    assert first["delay_series"] == str(series_id("veh:0012:00000", "delay"))
+    start = datetime.now(UTC) - timedelta(minutes=10)
+    key = city.delay(first["device_id"], start, 45.0)
+    described = page_server.get("/api/series", params={"device": first["device_id"]}).json()
+    assert [(one["series_id"], one["quantity"]) for one in described] == [(str(key), "delay")]
+    found = page_server.get(f"/api/series/{key}").json()
+    assert found["points"] == []
+    assert [(window["value"], window["window_s"]) for window in found["windows"]] == [(45.0, 300)]
     assert {vehicle["delay_s"] for vehicle in vehicles} >= {-95, 520}
 
 
@@ -150,7 +156,9 @@ def test_another_site_may_not_read_us(page_server: httpx.Client):
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text)[:20])
-@pytest.mark.parametrize("path", ["/api/series/{}", "/api/alerts/{}", "/api/alerts?limit={}", "/static/{}"])
+@pytest.mark.parametrize(
+    "path", ["/api/series/{}", "/api/alerts/{}", "/api/alerts?limit={}", "/api/series?kind={}", "/static/{}"]
+)
 def test_hostile_words_are_refused_as_a_problem_and_change_nothing(
     page_server: httpx.Client, city: City, path: str, text: str
 ):

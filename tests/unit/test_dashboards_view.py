@@ -177,7 +177,7 @@ def vehicle(key: str, lat: float) -> Vehicle:
         heading=None,
         speed=None,
         delay_s=None,
-        delay_series=1,
+        device_id=f"veh:{key}",
         event_time=NOW,
     )
 

@@ -14,6 +14,7 @@ function colours() {
 
 /** Points as uPlot wants them, with a hole where nothing came for long. */
 export function columns(series) {
+  if (!series.points.length) return windowColumns(series);
   const times = [];
   const values = [];
   const lows = [];
@@ -32,6 +33,13 @@ export function columns(series) {
   }
 }
 
+/** What is computed and never read has only windows: each is a point at its end. */
+function windowColumns(series) {
+  const known = series.windows.filter((window) => window.value !== null);
+  const times = known.map((window) => Date.parse(window.window_start) / 1000 + window.window_s);
+  return [times, ...["value", "min", "max"].map((name) => known.map((window) => window[name]))];
+}
+
 /** The mean of the newest window that has ended at each point. */
 function windowMeans(series, times) {
   const windows = series.windows
@@ -47,16 +55,16 @@ function windowMeans(series, times) {
 
 /** Draw a series into `parent`; returns what takes it away again. */
 export function drawSeries(parent, series, { threshold = null } = {}) {
-  if (!series.points.length) {
+  const [times, values, lows, highs] = columns(series);
+  if (!times.length) {
     parent.replaceChildren(h("p", { class: "empty" }, t("no_readings")));
     return () => parent.replaceChildren();
   }
-  const [times, values, lows, highs] = columns(series);
-  const means = windowMeans(series, times);
+  const means = series.points.length ? windowMeans(series, times) : times.map(() => null);
   const limits = threshold === null ? null : times.map(() => threshold);
   const tint = colours();
   const readout = h("p", { class: "readout", "aria-hidden": "true" });
-  const figure = h("div", { class: "chart", role: "img", "aria-label": summary(series) });
+  const figure = h("div", { class: "chart", role: "img", "aria-label": summary(values, lows, highs, series.series.unit) });
   const axis = { stroke: tint.muted, font: "11px system-ui, sans-serif", grid: { stroke: tint.line, width: 1 }, ticks: { show: false } };
   const options = {
     width: Math.max(parent.clientWidth, 200),
@@ -83,7 +91,7 @@ export function drawSeries(parent, series, { threshold = null } = {}) {
   const plot = new uPlot(options, [times, values, lows, highs, means, limits ?? times.map(() => null)], figure);
   const legend = h(
     "ul", { class: "chart-legend" },
-    h("li", { class: "key-reading" }, t("reading")),
+    h("li", { class: "key-reading" }, t(series.points.length ? "reading" : "window_median")),
     means.some((mean) => mean !== null) && h("li", { class: "key-mean" }, t("window_mean")),
     limits && h("li", { class: "key-limit" }, t("threshold", { value: number(threshold) })),
   );
@@ -104,11 +112,11 @@ export function drawSeries(parent, series, { threshold = null } = {}) {
   }
 }
 
-function summary(series) {
-  const all = series.points;
+function summary(values, lows, highs, code) {
+  const known = values.filter((value) => value !== null);
   return t("chart_summary", {
-    n: all.length, min: number(Math.min(...all.map((point) => point.min))), max: number(Math.max(...all.map((point) => point.max))),
-    last: number(all.at(-1).value), unit: unit(series.series.unit),
+    n: known.length, min: number(Math.min(...lows.filter((low) => low !== null))), max: number(Math.max(...highs.filter((high) => high !== null))),
+    last: number(known.at(-1)), unit: unit(code),
   });
 }
 

@@ -25,7 +25,8 @@ export class Detail {
     this.destroyChart?.();
     this.destroyChart = null;
     this.request?.abort();
-    this.kind = this.key = this.series = this.unitCode = null;
+    this.kind = this.key = this.series = null;
+    this.thresholds = new Map();
     this.root.hidden = true;
     this.root.replaceChildren();
   }
@@ -84,7 +85,7 @@ export class Detail {
     const parts = [t(`state_${station.state}`), t(`kind_${station.kind}`), this.districtName(station.district), t("heard", { age: duration(age) })];
     setText(this.meta, parts.filter(Boolean).join(" · "));
     const own = station.alerts.map((id) => alerts.get(id)).filter((alert) => alert && isOpen(alert));
-    this.threshold = own.find((alert) => alert.series_id === this.series)?.threshold ?? null;
+    this.thresholds = new Map(own.filter((alert) => alert.condition === "threshold").map((alert) => [alert.series_id, alert.threshold]));
     keyed(this.warnings, own, (alert) => alert.alert_id, () => h("li", {}, h("p"), h("p", { class: "meta" })), (item, alert) => {
       item.dataset.severity = alert.severity;
       setText(item.firstElementChild, alertText(alert));
@@ -124,8 +125,7 @@ export class Detail {
 
   updateVehicle(vehicle) {
     if (!vehicle) return;
-    this.series ??= vehicle.delay_series;
-    this.threshold = null;
+    this.device = vehicle.device_id;
     setText(this.heading, [vehicle.line ?? vehicle.route, vehicle.headsign && `→ ${vehicle.headsign}`].filter(Boolean).join(" ") || vehicle.vehicle);
     const age = (Date.now() - Date.parse(vehicle.event_time)) / 1000;
     setText(this.meta, [vehicle.mode, vehicle.vehicle, t("heard", { age: duration(age) })].filter(Boolean).join(" · "));
@@ -140,26 +140,42 @@ export class Detail {
     });
   }
 
+  /** The series of a vehicle's delays, once the streams have announced it. */
+  async findDelays(signal) {
+    try {
+      const found = await json(`/api/series?${new URLSearchParams({ device: this.device })}`, signal);
+      return found.find((series) => series.quantity === "delay")?.series_id ?? null;
+    } catch {
+      return null; // asked again with the next drawing
+    }
+  }
+
   /** Fetch and draw; an answer that comes after another choice is dropped. */
   async load() {
-    if (!this.series || this.root.hidden) return;
+    if (this.root.hidden) return;
     this.request?.abort();
     this.request = new AbortController();
+    if (this.kind === "vehicle") this.series ??= await this.findDelays(this.request.signal);
+    if (!this.series) return;
     const end = new Date();
     const start = new Date(end - this.hours * 3_600_000);
     const query = new URLSearchParams({ start: start.toISOString(), end: end.toISOString(), points: "300" });
     const asked = `${this.series} ${this.hours}`;
     if (!this.destroyChart) this.chart.replaceChildren(h("p", { class: "empty" }, t("loading")));
     try {
-      const answer = await fetch(`/api/series/${this.series}?${query}`, { signal: this.request.signal });
-      if (!answer.ok && answer.status !== 404) throw new Error(`${answer.status}`);
-      const series = answer.ok ? await answer.json() : { points: [], windows: [] };
+      const series = await json(`/api/series/${this.series}?${query}`, this.request.signal);
       if (asked !== `${this.series} ${this.hours}`) return;
       this.destroyChart?.();
-      this.destroyChart = drawSeries(this.chart, series, { threshold: this.threshold });
+      this.destroyChart = drawSeries(this.chart, series, { threshold: this.thresholds.get(this.series) ?? null });
     } catch (error) {
       if (error.name === "AbortError" || this.destroyChart) return;
       this.chart.replaceChildren(h("p", { class: "empty" }, t("chart_failed")));
     }
   }
+}
+
+async function json(url, signal) {
+  const answer = await fetch(url, { signal });
+  if (!answer.ok) throw new Error(`${answer.status}`);
+  return answer.json();
 }
