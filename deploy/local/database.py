@@ -87,7 +87,8 @@ def _installed() -> Path | None:
     return None
 
 
-def _unpacked(dist: Path) -> Path:
+def unpacked(dist: Path) -> Path:
+    """The programs of Debian's packages."""
     tree = unpack("timescaledb", PACKAGES, dist, programs=[PROGRAMS], release=RELEASE, without=NOT_NEEDED)
     return tree.path / PROGRAMS
 
@@ -106,7 +107,7 @@ def find(dist: Path, tier: Tier) -> tuple[Binaries, str | None]:
         MissingToolError: that tier cannot be had here.
     """
     try:
-        folder = _installed() or _unpacked(dist)
+        folder = _installed() or unpacked(dist)
     except MissingToolError as error:
         if tier == "timescaledb":
             cure = "Set local.tier to `auto` to do with plain PostgreSQL"

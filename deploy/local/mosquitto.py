@@ -31,9 +31,14 @@ def find(dist: Path) -> Path:
     if installed:
         return Path(installed)
     try:
-        tree = unpack("mosquitto", ["mosquitto"], dist, programs=["usr/sbin"], release=RELEASE)
+        return unpacked(dist)
     except MissingToolError as error:
         raise MissingToolError("Mosquitto", error.why, "Install it, for example: apt-get install mosquitto") from error
+
+
+def unpacked(dist: Path) -> Path:
+    """The program of Debian's package."""
+    tree = unpack("mosquitto", ["mosquitto"], dist, programs=["usr/sbin"], release=RELEASE)
     return tree.path / "usr/sbin/mosquitto"
 
 

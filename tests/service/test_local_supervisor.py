@@ -151,7 +151,7 @@ def test_what_a_child_started_ends_with_it_and_nobody_else(make, tmp_path):
             supervisor.wait_ready("parent")
             wait_for(lambda: flag.read_text() not in ("", f"{grandchild[0]}\n"), "the second grandchild")
             second = identity(int(flag.read_text()))
-        assert not lives(second)
+        wait_for(lambda: not lives(second), "the grandchild's end with the supervisor")
         assert bystander.poll() is None
     finally:
         bystander.kill()
