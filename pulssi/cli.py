@@ -11,6 +11,7 @@ import typer
 from pulssi.commands import simulators
 from pulssi.commands.bench import bench
 from pulssi.commands.db import app as db
+from pulssi.commands.deadletters import app as deadletters
 from pulssi.commands.demo import demo
 from pulssi.commands.doctor import doctor
 from pulssi.commands.options import Config
@@ -72,6 +73,7 @@ app.command()(demo)
 app.command()(doctor)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 app.add_typer(db, name="db")
+app.add_typer(deadletters, name="deadletters")
 app.add_typer(topics, name="topics")
 simulators.register(app)
 app.add_typer(rules, name="rules")

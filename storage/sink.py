@@ -273,8 +273,7 @@ def run(settings: Settings) -> None:
         ConfigurationError: the database or the settings are not what they must be.
         FencedError: another sink took over.
     """
-    as_json = {"json": True, "console": False, "auto": None}[settings.log.format]
-    log = logs.setup("sink", level=settings.log.level, as_json=as_json)
+    log = logs.setup("sink", level=settings.log.level, as_json=settings.log.as_json)
     metrics = Metrics("sink")
     metrics.serve(settings.metrics.host, settings.metrics.sink)
     metrics.limit("batch_rows", settings.sink.batch_rows_max)
