@@ -102,7 +102,7 @@ def decode(topic: str, payload: bytes, receive_time: int) -> VehicleEvent:
         event.drst,
         event.occu,
         event.odo,
-        _delay_s(event, time, scheduled) if in_journey else None,
+        _delay_s(event, time, scheduled) if in_journey and levels[4] == "ongoing" else None,  # upcoming: not on its way
         scheduled,
         time,
         receive_time,

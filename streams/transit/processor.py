@@ -74,6 +74,7 @@ class TransitProcessor:
             except PoisonError as error:
                 outputs.append(self._dead_letter(record, error))
                 continue
+            rows += self._advance(events.clock, record.offset)
             outputs += self._take(events)
             rows += self._due_rows(self._clock, record.offset)
         return outputs + self._frames(rows)
@@ -112,8 +113,6 @@ class TransitProcessor:
 
     def _take(self, events: Events) -> list[Output]:
         """Put new events in their panes; descriptions of series that come up for the first time."""
-        self._clock = max(self._clock, events.clock)
-        self._forget()
         events = events.take(events.event_time >= self._clock - self._horizon_us)
         if len(events) == 0:
             return []
@@ -141,11 +140,18 @@ class TransitProcessor:
             touched = np.unique(np.r_[vehicle[inside], route[inside]])
             self._board.mark(number, touched[touched >= 0])
 
-    def _forget(self) -> None:
-        """Let go of what no late event can change any more, and of vehicles and routes that are long gone."""
+    def _advance(self, clock: int, position: int) -> list[Indicators]:
+        """Move the clock; rows of the windows that a long silence of all has completed."""
+        self._clock = max(self._clock, clock)
         first = (self._clock - self._horizon_us) // self._pane_us
         if first <= self._board.first:
-            return
+            return []
+        rows = self._due_rows(self._clock, position)
+        self._forget(first)
+        return rows
+
+    def _forget(self, first: int) -> None:
+        """Let go of what no late event can change any more, and of vehicles and routes that are long gone."""
         self._board.move(first)
         longest = int(self._lengths.max())
         self._store.drop_before(first - longest)
