@@ -13,7 +13,7 @@ from ingest.acks import AckQueue, Train
 from ingest.door import Door, Limits
 from ingest.framing import Record
 from ingest.handover import PRODUCERS, HandOver, Producer
-from ingest.mqtt_client import BatchedClient
+from ingest.mqtt_client import BatchedClient, check_filters
 from ingest.mqtt_packets import Publish
 from ingest.receipts import Receipts
 from ingest.series import SeriesRegistry
@@ -173,6 +173,7 @@ def run(settings: Settings) -> None:
         ConfigurationError: the settings do not fit, or Kafka has other partitions than they say.
         SystemExit: the loop died; whoever supervises us starts a new one.
     """
+    check_filters(settings.gateway.filters)
     log = logs.setup("gateway", level=settings.log.level, as_json=_as_json(settings))
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -24,6 +24,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from ingest.mqtt_packets import MalformedPacketError, Publish, missing, pubacks, publish, scan
 from ingest.receipts import Answer
+from pulssi.errors import ConfigurationError
 from pulssi.logs import Log, Presence
 from pulssi.metrics import Metrics
 from pulssi.settings import MqttSettings
@@ -96,11 +97,14 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
         self._stopping = False
         self._attempt_at = 0.0
         self._retry_s = RETRY_S_MIN
+        self._connected_at = 0.0
         self._misc_at = 0.0
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._awake = False
+        self._watched = (-2, 0)
+        self._poller = select.poll()
         self._prepare(settings, session_expiry_s)
 
     def _prepare(self, settings: MqttSettings, session_expiry_s: int) -> None:
@@ -186,26 +190,31 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
 
     def _poll(self, sock: Any, seconds: float) -> int:
         """Wait, and return what the socket is ready for."""
-        poll = select.poll()
-        poll.register(self._wake_read, select.POLLIN)
-        fileno = -1
+        mask = 0 if self.paused else select.POLLIN
         if sock is None:
+            watched = (-1, 0)
             seconds = min(seconds, max(0.0, self._attempt_at - time.monotonic()))
         else:
-            fileno = sock.fileno()
-            mask = 0 if self.paused else select.POLLIN
-            poll.register(fileno, mask | select.POLLOUT if self.want_write() else mask)
-        ready = dict(poll.poll(seconds * 1000))
+            watched = (sock.fileno(), mask | select.POLLOUT if self.want_write() else mask)
+        if watched != self._watched:
+            self._watched = watched
+            self._poller = select.poll()
+            self._poller.register(self._wake_read, select.POLLIN)
+            if sock is not None:
+                self._poller.register(*watched)
+        ready = dict(self._poller.poll(seconds * 1000))
         if self._wake_read in ready:
-            self._awake = False
             os.read(self._wake_read, 4096)
-        return ready.get(fileno, 0)
+            self._awake = False  # only now: a wake-up in between is seen by the tick that follows
+        return ready.get(watched[0], 0)
 
     def _look_after_keepalive(self) -> None:
         now = time.monotonic()
         if now < self._misc_at:
             return
         self._misc_at = now + MISC_S
+        if self.is_connected() and now - self._connected_at > RETRY_S_MAX:
+            self._retry_s = RETRY_S_MIN  # not sooner: a connection that breaks at once must not be made at once
         if self.paused and self._sock is not None:
             # The answer to a ping waits behind messages that we do not read: ask on, and do not miss it.
             self._ping_t = 0.0
@@ -217,6 +226,7 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
 
     def _create_socket(self) -> Any:
         self.epoch += 1
+        self._watched = (-2, 0)  # a new socket may have the number of the old one
         self._parts, self._held, self._need, self._full_read = [], 0, 0, False
         return super()._create_socket()
 
@@ -334,7 +344,7 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
         if reason.is_failure:
             self._presence.away(reason)
             return
-        self._retry_s = RETRY_S_MIN
+        self._connected_at = time.monotonic()
         self._presence.back()
         self._metrics.connected("mqtt", True)
         self._log.info("connected", what="mqtt", session_present=flags.session_present, epoch=self.epoch)
@@ -354,3 +364,19 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
         self._metrics.connected("mqtt", False)
         if not self._stopping:
             self._presence.away(reason)
+
+
+def check_filters(filters: Sequence[str]) -> None:
+    """Refuse what is no topic filter (MQTT 5, section 4.7.1): `+` is a whole level, `#` the whole last one.
+
+    Raises:
+        ConfigurationError: every filter that is none.
+    """
+    problems = []
+    for one in filters:
+        *levels, last = one.split("/")
+        wild = [level for level in levels if level != "+"] + ([] if last in ("+", "#") else [last])
+        if not one or "\x00" in one or any(set(level) & {"+", "#"} for level in wild):
+            problems.append(f"gateway.filters: {one!r} is no topic filter of MQTT")
+    if problems:
+        raise ConfigurationError(problems)
