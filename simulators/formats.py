@@ -1,4 +1,4 @@
-"""what devices write: Pulssi's own short form, Digitraffic's measurements, and HSL's vehicle positions"""
+"""what devices write: Pulssi's own short form and SenML, Digitraffic's measurements, and HSL's vehicle positions"""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from pulssi.quantities import QUANTITIES
 from pulssi.series import series_id
 from pulssi.times import US_PER_MS, US_PER_S
 from simulators.messages import Message, Reading
@@ -42,16 +43,36 @@ def own_message(
     values: Mapping[str, float],
     seq: int,
     *,
+    senml: bool = False,
     fault: str = "",
 ) -> Message:
-    """One publish of the short form: all quantities of a device at one time; `event_time` counts in whole ms."""
+    """One publish of Pulssi's own topics: all quantities of a device at one time, in either of the two payloads.
+
+    Args:
+        send_time: us UTC.
+        kind: what the device is about.
+        device_id: the device.
+        event_time: us UTC; told in whole ms.
+        values: by quantity.
+        seq: the number that the receipt will name.
+        senml: a SenML pack (RFC 8428) instead of the short form.
+        fault: the planted fault that touched it.
+    """
     event_ms = event_time // US_PER_MS
-    payload = msgspec.json.encode({"t": event_ms, **values, "seq": seq})
+    body = _senml(device_id, event_ms, values, seq) if senml else {"t": event_ms, **values, "seq": seq}
     readings = tuple(
         Reading(series_id(device_id, quantity), event_ms * US_PER_MS, value) for quantity, value in values.items()
     )
     topic = f"pulssi/v1/{kind}/{device_id}/readings".encode()
-    return Message(send_time, device_id, topic, payload, seq, readings, fault=fault)
+    return Message(send_time, device_id, topic, msgspec.json.encode(body), seq, readings, fault=fault)
+
+
+def _senml(device_id: str, event_ms: int, values: Mapping[str, float], seq: int) -> list[dict[str, str | float]]:
+    """Base name, time and number, then one record a quantity."""
+    records: list[dict[str, str | float]] = [{"bn": f"urn:dev:{device_id}:", "bt": event_ms / 1000, "seq": seq}]
+    for name, value in values.items():
+        records.append({"n": name, "u": QUANTITIES[name].unit, "v": value})
+    return records
 
 
 def tms_message(

@@ -18,6 +18,8 @@ from simulators import wire
 from simulators.messages import Message
 from simulators.outbox import Outbox
 
+TOO_LARGE_FOR_BROKER = "too_large_for_broker"
+"""The reason in the ledger for a message that no packet of this broker can carry."""
 _BACKOFF_S_MAX = 2.0
 _ANSWER_S_MAX = 10.0
 _FILTERS_PER_SUBSCRIBE = 500
@@ -157,9 +159,12 @@ class Link:
             batch = self.outbox.take(self._clock(), _TRAIN_MESSAGES_MAX)
             if not batch:
                 return
-            connection.write(
-                b"".join(wire.publish(message.topic, message.payload, packet_id) for packet_id, message in batch)
-            )
+            packets = [wire.publish(message.topic, message.payload, packet_id) for packet_id, message in batch]
+            connection.write(b"".join(packet for packet in packets if len(packet) <= connection.packet_bytes_max))
+            for packet, (packet_id, message) in zip(packets, batch, strict=True):
+                if len(packet) > connection.packet_bytes_max:  # the broker would throw us out, each time again
+                    self.outbox.give_up(packet_id)
+                    self._answers.refused(message, TOO_LARGE_FOR_BROKER)
 
     def acked(self, packet_ids: list[tuple[int, int]]) -> None:
         """PUBACKs came in."""
@@ -195,6 +200,7 @@ class _Wire(asyncio.Protocol):
         self.ready = asyncio.Event()
         self.gone = asyncio.Event()
         self.subscriptions_due = 0
+        self.packet_bytes_max = wire.PACKET_BYTES_MAX
         self.paused = False
         self.silent = False
         self.why = "the broker closed the connection"
@@ -271,12 +277,13 @@ class _Wire(asyncio.Protocol):
             if not self.subscriptions_due:
                 self.ready.set()
         elif packet.kind == wire.CONNACK:
-            reason, window = wire.parse_connack(packet.body)
-            if reason:
-                self.why = f"the broker refused the connection with reason code {reason}"
+            found = wire.parse_connack(packet.body)
+            if found.reason:
+                self.why = f"the broker refused the connection with reason code {found.reason}"
                 self.close()
                 return
-            self._link.outbox.window = min(window, self._link.outbox.window)
+            self._link.outbox.window = min(found.window, self._link.outbox.window)
+            self.packet_bytes_max = found.packet_bytes_max
             self.connected.set()
         elif packet.kind == wire.DISCONNECT:
             self.why = f"the broker sent us away with reason code {packet.body[0] if packet.body else 0}"

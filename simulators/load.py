@@ -319,7 +319,7 @@ def _connected(host: str, port: int, client_id: str) -> socket.socket:
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     found.sendall(wire.connect(client_id, keepalive_s=_KEEPALIVE_S))
     packet = next(wire.Reader().feed(found.recv(_RECEIVE_BYTES)), None)
-    if packet is None or packet.kind != wire.CONNACK or wire.parse_connack(packet.body)[0]:
+    if packet is None or packet.kind != wire.CONNACK or wire.parse_connack(packet.body).reason:
         raise ConnectionError("the broker refused the connection")
     found.setblocking(False)
     return found

@@ -30,6 +30,7 @@ class Outbox:
         self._in_flight: dict[int, Message] = {}
         self._owed: dict[str, dict[int, Message]] = {}
         self._owed_count = 0
+        self._plain_count = 0
         self._sent_at: deque[tuple[int, Message]] = deque()
         self._again_at: deque[tuple[int, Message]] = deque()
         self._next_id = 0
@@ -38,9 +39,7 @@ class Outbox:
 
     def __len__(self) -> int:
         """Messages that are not done."""
-        foreign = sum(message.seq == NO_SEQ for message in self._in_flight.values())
-        plain = sum(message.seq == NO_SEQ for message in self._waiting)
-        return self._owed_count + foreign + plain + len(self._again_at)
+        return self._owed_count + self._plain_count
 
     @property
     def backlog(self) -> int:
@@ -58,6 +57,8 @@ class Outbox:
             if message.seq != NO_SEQ:
                 self._owed.setdefault(message.device_id, {})[message.seq] = message
                 self._owed_count += 1
+            else:
+                self._plain_count += 1
             self._waiting.append(message)
 
     def take(self, now: int, limit: int) -> list[tuple[int, Message]]:
@@ -82,7 +83,16 @@ class Outbox:
         if reason == NO_SUBSCRIBERS or reason >= FAILURE:
             self._again_at.append((now + self._retry, message))
             return None
+        self._plain_count -= 1
         return message
+
+    def give_up(self, packet_id: int) -> None:
+        """This one can never be delivered: nobody waits for its answer any more."""
+        message = self._in_flight.pop(packet_id)
+        if message.seq == NO_SEQ:
+            self._plain_count -= 1
+        elif self._owed[message.device_id].pop(message.seq, None) is not None:
+            self._owed_count -= 1
 
     def receipt(self, device_id: str, receipt: Receipt) -> tuple[list[Message], list[tuple[Message, str]]]:
         """The gateway has answered: the messages now accepted, and those refused with the reason."""

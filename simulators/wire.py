@@ -19,7 +19,10 @@ NO_SUBSCRIBERS = 16
 FAILURE = 128
 """Reason codes from here on say that the broker did not do it."""
 
+PACKET_BYTES_MAX = 268_435_460
+"""The largest packet of the protocol: a fixed header of five bytes and a length of four digits to the base 128."""
 _RECEIVE_MAXIMUM = 0x21
+_MAXIMUM_PACKET_SIZE = 0x27
 _U16 = struct.Struct("!H")
 _FIXED = {0x11: 4, 0x13: 2, 0x21: 2, 0x22: 2, 0x24: 1, 0x25: 1, 0x27: 4, 0x28: 1, 0x29: 1, 0x2A: 1}
 """Lengths of the CONNACK properties of fixed size, by identifier (table 2-4)."""
@@ -31,6 +34,14 @@ class Packet(NamedTuple):
     kind: int
     flags: int
     body: bytes
+
+
+class Connack(NamedTuple):
+    """Reason code, unacknowledged publishes that the broker takes, and bytes of a packet that it takes."""
+
+    reason: int
+    window: int
+    packet_bytes_max: int
 
 
 def _length(n: int) -> bytes:
@@ -114,17 +125,18 @@ def _long_length(data: bytes, at: int) -> tuple[int, int]:
     raise ValueError("a packet length of more than four bytes")
 
 
-def parse_connack(body: bytes) -> tuple[int, int]:
-    """Reason code, and how many unacknowledged publishes the broker takes."""
-    reason = body[1]
+def parse_connack(body: bytes) -> Connack:
+    """What the broker says to a CONNECT."""
     size, at = _property_block(body, 2)
-    end = at + size
+    end, window, bytes_max = at + size, PACKET_ID_MAX, PACKET_BYTES_MAX
     while at < end:
         name, at = body[at], at + 1
         if name == _RECEIVE_MAXIMUM:
-            return reason, _U16.unpack_from(body, at)[0]
+            window = int(_U16.unpack_from(body, at)[0])
+        elif name == _MAXIMUM_PACKET_SIZE:
+            bytes_max = int.from_bytes(body[at : at + 4])
         at = _skip(body, name, at)
-    return reason, PACKET_ID_MAX
+    return Connack(body[1], window, bytes_max)
 
 
 def _skip(body: bytes, name: int, at: int) -> int:

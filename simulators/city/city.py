@@ -26,6 +26,8 @@ from simulators.formats import own_message, tms_message
 from simulators.ledger import Truth
 from simulators.messages import Message
 
+SENML_STATIONS: Final = frozenset({"fmi-106948", "fmi-104053", "fmi-105406"})
+"""The stations at the harbours send SenML, the others the short form."""
 _SPREAD_US: Final = 1000
 """Devices send at whole milliseconds, spread over their interval."""
 
@@ -91,18 +93,20 @@ class City:
         return [("air", device) for device in self.air.devices] + [("noise", device) for device in self.meters.devices]
 
     def truths(self) -> list[Truth]:
-        """Road works and episodes of this run and its backlog."""
+        """Episodes, and the road works that are there when the run starts or were there during its backlog."""
         options = self.options
         begin = options.start - int(options.backfill_s * US_PER_S)
-        end = options.start + int((options.for_s or fault.STRETCH_S) * US_PER_S)
-        works = [
+        episodes = [Truth("episode", EPISODE_STATION, one.start, one.end) for one in self.air.episodes]
+        return self._road_works(begin, options.start) + episodes
+
+    def _road_works(self, begin: int, end: int) -> list[Truth]:
+        return [
             Truth("road_works", self.traffic.devices[one.station], one.start, one.end)
             for one in self.traffic.road_works(begin, end)
         ]
-        return works + [Truth("episode", EPISODE_STATION, one.start, one.end) for one in self.air.episodes]
 
     def new_truths(self) -> list[Truth]:
-        """Faults that were planned since the last call."""
+        """Faults and road works that came up since the last call."""
         found, self._truths = self._truths, []
         return found
 
@@ -119,8 +123,8 @@ class City:
 
     def between(self, start: int, end: int) -> Iterator[Message]:
         """Messages that leave in [start, end); short spans are asked for one after the other."""
-        if self.options.faults and end > self._planned_until:
-            self._plan_faults()
+        if end > self._planned_until:
+            self._plan()
         interval_s = self.options.interval_s
         samples = (self._faults.sample(sample) for sample in self._samples(start, end, interval_s, meters=True))
         buses = self.buses.messages(start, end, int(max(interval_s, 1) * US_PER_S))
@@ -163,7 +167,14 @@ class City:
         seq = self._seqs.next(sample.device_id)
         return [
             own_message(
-                sample.send_time, kind, sample.device_id, sample.event_time, sample.values, seq, fault=sample.fault
+                sample.send_time,
+                kind,
+                sample.device_id,
+                sample.event_time,
+                sample.values,
+                seq,
+                senml=sample.device_id in SENML_STATIONS,
+                fault=sample.fault,
             )
         ]
 
@@ -185,18 +196,17 @@ class City:
             number = self.traffic.numbers[device]
             yield Sample(time, time, self.traffic.devices[device], measured, partial(_encode_tms, number))
 
-    def _plan_faults(self) -> None:
-        """Plant the faults of the next stretch."""
-        options = self.options
-        begin = self._planned_until
-        stretch_s = min(fault.STRETCH_S, options.for_s or fault.STRETCH_S)
-        self._planned_until = begin + int(stretch_s * US_PER_S)
-        own = [device for device in self.air.devices if device != EPISODE_STATION]
-        vehicles = sorted({trip.vehicle_id for trip in self.buses.trips(begin, begin + US_PER_S)})
-        places = fault.Places(own, self.traffic.devices, vehicles)
-        plan = fault.plan(options.seed, begin, self._planned_until, places)
-        self._faults.plant(plan)
-        self._truths += [one.truth() for one in plan]
+    def _plan(self) -> None:
+        """Look a stretch ahead: which road works begin, and where faults are planted."""
+        options, begin = self.options, self._planned_until
+        self._planned_until = end = begin + int(min(fault.STRETCH_S, options.for_s or fault.STRETCH_S) * US_PER_S)
+        self._truths += [works for works in self._road_works(begin, end) if works.start_time >= begin]
+        if options.faults:
+            own = [device for device in self.air.devices if device != EPISODE_STATION]
+            vehicles = sorted({trip.vehicle_id for trip in self.buses.trips(begin, begin + US_PER_S)})
+            plan = fault.plan(options.seed, begin, end, fault.Places(own, self.traffic.devices, vehicles))
+            self._faults.plant(plan)
+            self._truths += [one.truth() for one in plan]
 
 
 def _episodes(options: CityOptions) -> tuple[Episode, ...]:

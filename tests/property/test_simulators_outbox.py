@@ -100,3 +100,12 @@ def test_packet_ids_are_never_used_twice_at_once():
     assert box.take(0, LIMIT) == []
     box.puback(first[5], 0, 0)
     assert [packet_id for packet_id, _ in box.take(0, LIMIT)] == [first[5]]
+
+
+def test_what_can_never_be_delivered_is_given_up():
+    box = outbox()
+    box.put([message(1), message(2, 5)])
+    for packet_id, _ in box.take(0, LIMIT):
+        box.give_up(packet_id)
+    assert not len(box)
+    assert box.lost() == []

@@ -164,8 +164,20 @@ def test_planted_bad_input_needs_one_dead_letter_with_a_reason_that_fits(db, tab
     bury(db, twice, "bad_json", 3)
     verdict = check(tmp_path, tables)
     assert verdict.dead_letters == {"planted": 4, "unseen": 1, "other_reason": 1, "repeated": 1, "stored": 4}
-    assert verdict.troubles["duplicate"] == 1
+    assert (verdict.troubles["unseen"], verdict.troubles["other_reason"], verdict.troubles["duplicate"]) == (1, 1, 0)
     assert not verdict.ok
+
+
+def test_bad_input_that_had_to_be_sent_twice_may_leave_two_dead_letters(db, tables, tmp_path):
+    bad = Message(T0, "air-1", b"pulssi/v1/air/air-1/readings", b"{", refusals=(Reason.BAD_JSON,))
+    with Ledger(tmp_path, "test") as ledger:
+        ledger.sent([bad])
+        ledger.sent_again([bad])
+    bury(db, bad, "bad_json", 0)
+    bury(db, bad, "bad_json", 1)
+    verdict = check(tmp_path, tables)
+    assert verdict.ok
+    assert verdict.dead_letters["repeated"] == 0
 
 
 def test_a_killed_broker_may_forget_messages_without_receipts(db, tables, tmp_path):

@@ -16,6 +16,8 @@ from pulssi.settings import MqttSettings
 from simulators.fleet import Fleet, FleetOptions
 from simulators.formats import own_message
 from simulators.ledger import Book, Ledger
+from simulators.link import TOO_LARGE_FOR_BROKER
+from simulators.messages import Message
 
 pytestmark = pytest.mark.service
 
@@ -125,6 +127,15 @@ def test_messages_survive_a_killed_broker(mosquitto, local_services, tmp_path):
     )
     assert settled
     assert counts.accepted == 200
+
+
+def test_a_message_that_no_packet_can_carry_is_refused_and_the_others_go_on(mosquitto, fake_gateway, tmp_path):
+    """A broker throws out whoever sends more than it takes: sent again and again, it would stop its device for ever."""
+    huge = Message(0, DEVICE, b"tms-v2/1/5122", b" " * (1 << 20))
+    settled, counts, _ = run_fleet(mosquitto, tmp_path, [*own(3), huge, *own(3, start=3)])
+    assert settled
+    assert (counts.accepted, counts.refused) == (6, 1)
+    assert Book(tmp_path).refusals() == {TOO_LARGE_FOR_BROKER: 1}
 
 
 def test_sigterm_ends_a_replay_with_its_ledger_closed(mosquitto, fake_gateway, tmp_path):

@@ -43,6 +43,12 @@ def minute():
     return messages, one.truths() + one.new_truths()
 
 
+def values_of(message):
+    """Quantities of a message of our own format, in either payload."""
+    body = json.loads(message.payload)
+    return body if isinstance(body, dict) else {record["n"]: record["v"] for record in body[1:]}
+
+
 def content(messages):
     return [(message.send_time, message.topic, message.payload, message.fault) for message in messages]
 
@@ -127,15 +133,30 @@ def test_road_works_slow_the_stations_around_and_are_told_as_truth():
     before = works.start - 1800 * S + np.arange(30) * S
     free = [values["free_flow_share"].mean() for values in traffic.values(here, before)]
     assert min(slow) < min(free)
-    one = City(CityOptions(seed=7, start=works.start, for_s=60))
+    one = City(CityOptions(seed=7, start=works.start + S, for_s=60))
     assert ("road_works", traffic.devices[works.station]) in {(truth.kind, truth.subject) for truth in one.truths()}
+
+
+def test_road_works_that_begin_during_a_run_are_told_when_they_do():
+    traffic = TrafficStations(7, load_places().of_kind("traffic"))
+    works = traffic.road_works(MONDAY, MONDAY + 86_400 * S)[-1]
+    one = City(CityOptions(seed=7, start=works.start - 5 * S, faults=False))
+    truth = ("road_works", traffic.devices[works.station], works.start, works.end)
+
+    def told(truths):
+        return [(one.kind, one.subject, one.start_time, one.end_time) for one in truths]
+
+    assert truth not in told(one.truths())
+    list(one.between(works.start - 5 * S, works.start))
+    assert truth in told(one.new_truths())
+    assert one.new_truths() == []
 
 
 def test_the_episode_crosses_the_thresholds_at_its_station_alone_and_ends(minute):
     messages = [m for m in minute[0] if m.topic.startswith(b"pulssi") and not m.refusals]
     pm10 = {}
     for message in messages:
-        pm10.setdefault(message.device_id, []).append(json.loads(message.payload)["pm10"])
+        pm10.setdefault(message.device_id, []).append(values_of(message)["pm10"])
     bad = {device for device, values in pm10.items() if max(values) > 100}
     assert bad == {EPISODE_STATION}
     high = [second for second, value in enumerate(pm10[EPISODE_STATION]) if value > 100]

@@ -48,8 +48,8 @@ def test_the_receive_maximum_of_the_broker_is_found_among_other_properties():
     properties.UserProperty = ("a", "b")
     properties.MaximumPacketSize = 1000
     properties.ServerKeepAlive = 9
-    assert wire.parse_connack(b"\0\0" + properties.pack()) == (0, 77)
-    assert wire.parse_connack(b"\0\x87\0") == (0x87, wire.PACKET_ID_MAX)
+    assert wire.parse_connack(b"\0\0" + properties.pack()) == (0, 77, 1000)
+    assert wire.parse_connack(b"\0\x87\0") == (0x87, wire.PACKET_ID_MAX, wire.PACKET_BYTES_MAX)
 
 
 def test_a_short_puback_is_a_success():
