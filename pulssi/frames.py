@@ -152,6 +152,11 @@ def _batches(stream: bytes) -> list[pa.RecordBatch]:
     return batches
 
 
+@cache
+def _dtypes(schema: pa.Schema) -> list[Any]:
+    return [field.type.to_pandas_dtype() for field in schema]
+
+
 @dataclass(slots=True)
 class _Columns:
     """A struct of equally long numpy arrays, one for each field of `SCHEMA`."""
@@ -210,7 +215,7 @@ class _Columns:
     @classmethod
     def empty(cls, length: int = 0) -> Self:
         """Writable zeros in the dtypes of the schema."""
-        return cls(*(np.zeros(length, field.type.to_pandas_dtype()) for field in cls.SCHEMA))
+        return cls(*(np.zeros(length, dtype) for dtype in _dtypes(cls.SCHEMA)))
 
     def take(self, index: np.ndarray | slice) -> Self:
         """Rows by index or boolean mask (copies) or slice (views)."""

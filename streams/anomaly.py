@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from streams.grouping import lengths_of, order_by, ranges, shifted, starts_of
+from streams.grouping import ends_of, lengths_of, order_by, ranges, shifted, starts_of
 from streams.progress import NEVER
 
 
@@ -48,6 +48,7 @@ _LEAST_EXPONENT = -4
 _OCTAVES = 12
 _BINS = _OCTAVES << _BIN_BITS
 _LEAST = 2.0**_LEAST_EXPONENT
+_HUGE = 1e150  # greater numbers would overflow in a difference
 
 
 def _edges() -> np.ndarray:
@@ -125,6 +126,7 @@ class ResidualDetector:
         result = Scores(np.zeros(len(rows)), np.zeros(len(rows)), np.zeros(len(rows)))
         if len(rows) == 0:
             return result
+        values = np.minimum(np.maximum(values, -_HUGE), _HUGE)
         interval = times // self.interval_us
         starts = starts_of(rows, interval)
         lengths = lengths_of(starts, len(rows))
@@ -147,7 +149,7 @@ class ResidualDetector:
         change = np.abs(values - shifted(values, starts, self.value[own]))
         change[starts[self.interval[own] == NEVER]] = np.inf
         change[change == 0.0] = np.inf
-        self.value[own] = values[np.append(starts[1:], len(rows)) - 1]
+        self.value[own] = values[ends_of(starts, len(rows))]
         return np.asarray(change)
 
     def _enter(self, rows: np.ndarray, interval: np.ndarray, value: np.ndarray) -> None:
@@ -161,7 +163,7 @@ class ResidualDetector:
     def _fold(self, rows: np.ndarray) -> None:
         n, folds = self.n[rows], self.folds[rows] + 1
         limit = np.where(folds > self.BLIND_FOLDS, self.CLIP_SPREADS * self.scale[rows], np.inf)
-        residual = np.clip(self.total[rows] / n, -limit, limit)
+        residual = np.minimum(np.maximum(self.total[rows] / n, -limit), limit)
         deviation = np.minimum(self.deviation[rows] / n, limit)
         self.level[rows] += np.maximum(self.LEVEL_RATE, 1 / (folds + 1)) * residual
         self.spread[rows] += np.maximum(self.SPREAD_RATE, 1 / folds) * (deviation - self.spread[rows])
@@ -209,7 +211,7 @@ def _rank_in_run(rows: np.ndarray) -> np.ndarray:
 def _bins(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bin of each z and how far into it, 0..1, read off the bits of the number; the last one holds all above."""
     greatest = _EDGES[-1] * (1 - 2.0**-20)
-    bits = np.clip(z, _LEAST, greatest).view(np.int64)
+    bits = np.minimum(np.maximum(z, _LEAST), greatest).view(np.int64)
     shift = 52 - _BIN_BITS
     bin_ = (bits >> shift) - ((1023 + _LEAST_EXPONENT) << _BIN_BITS)
     part = (bits & ((1 << shift) - 1)) / (1 << shift)

@@ -30,7 +30,16 @@ def starts_of(*keys: np.ndarray) -> np.ndarray:
 
 def lengths_of(starts: np.ndarray, n: int) -> np.ndarray:
     """Lengths of the runs that begin at `starts` in `n` rows."""
-    return np.diff(starts, append=n)
+    return np.asarray(ends_of(starts, n) - starts + 1)
+
+
+def ends_of(starts: np.ndarray, n: int) -> np.ndarray:
+    """Index of the last row of each of the runs that begin at `starts` in `n` rows."""
+    ends = np.empty_like(starts)
+    ends[:-1] = starts[1:]
+    ends[-1:] = n
+    ends -= 1
+    return ends
 
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -132,7 +132,7 @@ class Lists:
 
 def _sizes(lengths: np.ndarray) -> np.ndarray:
     """k of the smallest 2^k that holds each length."""
-    return np.frexp((lengths - 1).clip(0).astype(np.float64))[1]
+    return np.asarray(np.frexp(np.maximum(lengths - 1, 0).astype(np.float64))[1])
 
 
 def _by_size(sizes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from pulssi.errors import PoisonError, Reason
-from pulssi.frames import IndicatorKind, Indicators, Readings
+from pulssi.frames import Indicators, Readings
 from pulssi.quality import EXCLUDED, Quality
 from pulssi.settings import StreamsSettings
 from pulssi.times import US_PER_S
@@ -16,13 +16,14 @@ from streams.anomaly import Detector, ResidualDetector, Scores
 from streams.blob import pack, unpack
 from streams.cadence import Cadence
 from streams.catalogue import Limits, Lookup, no_limits
-from streams.grouping import lengths_of, order_by, ranges, shifted, starts_of
+from streams.grouping import ends_of, lengths_of, order_by, ranges, shifted, starts_of
+from streams.indicator_rows import anomaly_rows, by_position, reading_rows, window_rows
 from streams.pane_snapshot import arrays_of, fill
 from streams.panes import NO_PANE, PaneRing
 from streams.progress import NEVER, Bounds, Course, Progress
 from streams.quality_checks import NeighbourChecks, range_flags
 from streams.series_table import SeriesTable
-from streams.windows import evaluate
+from streams.windows import Windows, evaluate
 
 VERSION = 1
 """Of the snapshot."""
@@ -120,6 +121,7 @@ class PartitionState:
         self._cadence = Cadence(pane_us, self._lengths[-1])
         self._neighbours = NeighbourChecks()
         self._detector: Detector = ResidualDetector(pane_us)
+        self._quiet_position, self._quiet_since = -1, 0
         if snapshot is not None:
             self._restore(snapshot)
 
@@ -172,12 +174,14 @@ class PartitionState:
         self.clock, self.position = int(clock[-1]), int(position[-1])
         all_flags, shown, score = readings.quality.astype(np.int32), np.ones(n, np.bool_), np.zeros(n)
         all_flags[order], shown[order], score[order[checked]] = flags, ~duplicate, scores.score
-        checked_rows = _reading_rows(readings, position, all_flags, score)
+        checked_rows = reading_rows(readings, position, all_flags, score)
         if duplicate.any():
             checked_rows = checked_rows.take(shown)
-        anomalies = self._anomalies(readings, position, order[checked], scores, flags[checked])
+        unusual = np.flatnonzero(scores.score >= self._settings.anomaly_score_min)
+        at = order[checked[unusual]]
+        anomalies = anomaly_rows(readings.take(at), position[at], all_flags[at], Scores(*(s[unusual] for s in scores)))
         self._count(n, late, duplicate, checked_rows, windows, anomalies)
-        return checked_rows, _by_position([anomalies, *windows])
+        return checked_rows, by_position([anomalies, *windows])
 
     def _rows_of(self, series_id: np.ndarray) -> np.ndarray:
         had = len(self.table)
@@ -288,7 +292,7 @@ class PartitionState:
         closed_before, closed_after = course.closed_before[chosen], marks.closed_after
         newest = course.newest[chosen] // pane_us
         starts = starts_of(kept.row)
-        row, ends = kept.row[starts], np.append(starts[1:], len(kept.row)) - 1
+        row, ends = kept.row[starts], ends_of(starts, len(kept.row))
         windows = []
         jumping = np.flatnonzero((ring.newest[row] != NO_PANE) & (newest[starts] - ring.newest[row] > ADVANCE_PANES))
         if len(jumping):  # the ring cannot hold both ends of the gap: close what is before it first
@@ -328,7 +332,7 @@ class PartitionState:
         if len(end):
             lengths = lengths_of(starts, len(marks.position))
             base = first - 1
-            reached = np.clip(marks.closed_after - np.repeat(base, lengths), 0, 1 << 30)
+            reached = np.minimum(np.maximum(marks.closed_after - np.repeat(base, lengths), 0), 1 << 30)
             key = np.repeat(np.arange(len(row), dtype=np.int64) << 31, lengths) | reached
             by = np.searchsorted(key, (owner << 31) | (end - base[owner]))
             position = np.where(end <= marks.silent[by], marks.silence[by], marks.position[by])
@@ -365,51 +369,52 @@ class PartitionState:
         if not some:
             return []
         due = some[0] if some[0] is dues[0] and len(some) == 1 else _united(some)
-        per_pane = self._cadence.per_pane(due.row, due.end, self._limits.interval_s[due.row])
-        windows = evaluate(self._ring, due.row, due.end, self._lengths, per_pane)
-        cells = self._ring.window_cells(due.row, due.end, 1)[
-            :, 0
-        ]  # 0, without revisions, where a jump left it unopened
+        cells = self._end_cells(due)
+        windows = self._evaluate(due)
         self._ring.compact(cells[cells > 0])
-        w, which = np.nonzero((due.position >= 0) & ((windows.n > 0) | (windows.n_excluded > 0)))
-        row, end = due.row[which], due.end[which]
-        rows = Indicators.empty(len(w))
-        length_s = np.array(self._lengths, np.int64)[w] * self._settings.pane_s
-        rows.series_id[:] = self.table.ids[row]
-        rows.kind[:] = IndicatorKind.WINDOW
-        rows.window_s[:] = length_s
-        rows.window_start[:] = (end + 1) * self._bounds.pane_us - length_s * US_PER_S
-        rows.n[:], rows.n_excluded[:] = windows.n[w, which], windows.n_excluded[w, which]
-        rows.completeness[:], rows.last[:] = windows.completeness[w, which], windows.last[w, which]
-        rows.mean[:] = rows.value[:] = windows.mean[w, which]
-        rows.min[:], rows.max[:], rows.std[:] = windows.low[w, which], windows.high[w, which], windows.std[w, which]
-        rows.p50[:], rows.p95[:], rows.p99[:] = (windows.quantiles[w, q, which] for q in range(3))
-        rows.class_[:] = -1
-        rows.revision[:] = self._ring.revisions[w, cells[which]]
-        rows.flags[:], rows.receive_time[:] = windows.flags[w, which], windows.receive_time[w, which]
-        rows.position[:] = due.position[w, which]
-        return [rows]
+        return [self._rows(due, windows, self._ring.revisions[:, cells])]
 
-    def _anomalies(
-        self,
-        readings: Readings,
-        position: np.ndarray,
-        place: np.ndarray,
-        scores: Scores,
-        flags: np.ndarray,
-    ) -> Indicators:
-        found = np.flatnonzero(scores.score >= self._settings.anomaly_score_min)
-        at = place[found]
-        rows = Indicators.empty(len(found))
-        rows.series_id[:], rows.window_start[:] = readings.series_id[at], readings.event_time[at]
-        rows.kind[:] = IndicatorKind.ANOMALY
-        rows.n[:] = 1
-        rows.completeness[:] = 1.0
-        rows.value[:], rows.last[:] = scores.score[found], readings.value[at]
-        rows.mean[:], rows.std[:] = scores.expected[found], scores.spread[found]
-        rows.class_[:] = -1
-        rows.flags[:], rows.receive_time[:], rows.position[:] = flags[found], readings.receive_time[at], position[at]
-        return rows
+    def _end_cells(self, due: _Due) -> np.ndarray:
+        """Cell of the last pane of each window; 0, which has no revisions, where a jump left it unopened."""
+        return self._ring.window_cells(due.row, due.end, 1)[:, 0]
+
+    def _evaluate(self, due: _Due) -> Windows:
+        per_pane = self._cadence.per_pane(due.row, due.end, self._limits.interval_s[due.row])
+        return evaluate(self._ring, due.row, due.end, self._lengths, per_pane)
+
+    def _rows(self, due: _Due, windows: Windows, revision: np.ndarray) -> Indicators:
+        """Rows of those windows that are due and not empty."""
+        w, which = np.nonzero((due.position >= 0) & ((windows.n > 0) | (windows.n_excluded > 0)))
+        chosen = (w, which)
+        return window_rows(
+            windows,
+            chosen,
+            self.table.ids[due.row[which]],
+            (due.end[which] + 1) * self._bounds.pane_us,
+            np.array(self._lengths, np.int64)[w] * self._settings.pane_s,
+            revision[chosen],
+            due.position[chosen],
+        )
+
+    # Time without readings
+
+    def tick(self, now: int) -> Indicators:
+        """Open windows of the series of a partition that has been silent for `idle` at `now`, us.
+
+        The state stays as it is, since this depends on when it was asked. The rows have revisions below all others,
+        which rise with the readings in the window: any row that readings bring replaces them.
+        """
+        if self.position != self._quiet_position:
+            self._quiet_position, self._quiet_since = self.position, now
+        if self.position < 0 or now - self._quiet_since < self._bounds.idle_us:
+            return Indicators.empty()
+        self._quiet_since = 1 << 62  # once
+        newest = self._progress.newest[: len(self.table)] // self._bounds.pane_us
+        first = self._progress.closed[: len(self.table)] + 1
+        end, row = ranges(first, np.maximum(newest - first + 1, 0))
+        due = _Due(row, end, np.full((len(self._lengths), len(end)), self.position))
+        windows = self._evaluate(due)
+        return self._rows(due, windows, PROVISIONAL_REVISION + windows.n + windows.n_excluded)
 
     # Snapshots
 
@@ -479,19 +484,3 @@ def _united(dues: list[_Due]) -> _Due:
         end[order][starts],
         np.maximum.reduceat(position[:, order], starts, axis=1),
     )
-
-
-def _reading_rows(readings: Readings, position: np.ndarray, flags: np.ndarray, score: np.ndarray) -> Indicators:
-    rows = Indicators.empty(len(readings))
-    rows.series_id, rows.window_start, rows.value = readings.series_id, readings.event_time, readings.value
-    rows.kind[:] = IndicatorKind.READING
-    rows.n[:] = 1
-    rows.completeness[:] = 1.0
-    rows.class_[:] = -1
-    rows.flags, rows.last, rows.receive_time, rows.position = flags, score, readings.receive_time, position
-    return rows
-
-
-def _by_position(parts: list[Indicators]) -> Indicators:
-    rows = Indicators.concat(parts)
-    return rows.take(np.lexsort((rows.window_s, rows.window_start, rows.series_id, rows.position)))

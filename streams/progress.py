@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from streams.grouping import running_max, shifted
+from streams.grouping import ends_of, running_max, shifted
 
 NEVER = -(1 << 60)
 """Event time of a series without readings."""
@@ -110,7 +110,7 @@ class Progress:
         step[starts] = np.maximum(step[starts], start)
         closed_after = running_max(step, starts)
         closed_before = np.maximum(shifted(closed_after, starts, start), silent)
-        ends = np.append(starts[1:], len(event_time)) - 1
+        ends = ends_of(starts, len(event_time))
         self.newest[row], self.active[row] = newest[ends], clock[ends]
         self._next_silence = min(self._next_silence, int(clock[ends].min()) + bounds.idle_us)
         return Course(newest, silent, silent_from, closed_before, closed_after)

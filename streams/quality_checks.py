@@ -15,7 +15,7 @@ import numpy as np
 from pulssi.quality import Quality
 from pulssi.times import US_PER_S
 from streams.catalogue import Limits
-from streams.grouping import running_max, shifted
+from streams.grouping import ends_of, running_max, shifted
 from streams.progress import NEVER
 
 NEIGHBOUR_S = 3600
@@ -76,7 +76,7 @@ class NeighbourChecks:
         near = known & (time - time_before <= NEIGHBOUR_S * US_PER_S)
         step = near & (np.abs(value - value_before) > limits.step_max)
         stuck = time - since >= limits.stuck_s * US_PER_S
-        ends = np.append(starts[1:], len(time)) - 1
+        ends = ends_of(starts, len(time))
         self.time[row], self.value[row], self.same_since[row] = time[ends], value[ends], since[ends]
         flags = np.where(step, np.int32(Quality.STEP | Quality.PROVISIONAL), np.int32(0))
         flags[stuck] |= np.int32(Quality.STUCK | Quality.PROVISIONAL)

@@ -74,9 +74,9 @@ class ReadingsProcessor:
         outputs += self._frames(derived, kinds="window", flagged=False)
         return outputs
 
-    def tick(self, now: int) -> list[Output]:  # noqa: ARG002  nothing follows from the time alone yet
-        """What follows from the time alone."""
-        return []
+    def tick(self, now: int) -> list[Output]:
+        """Windows of a partition that has fallen silent, provisionally; the state stays as it is."""
+        return self._frames(self._state.tick(now), kinds="window", flagged=False)
 
     def snapshot(self) -> bytes:
         """The whole state, exactly."""

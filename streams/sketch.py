@@ -20,7 +20,8 @@ _SIGN = np.uint32(1 << 31)
 
 def codes_of(values: np.ndarray) -> np.ndarray:
     """The uint16 code of each float64 value; monotone."""
-    bits = np.clip(values, -_GREATEST, _GREATEST).astype(np.float32).view(np.uint32)
+    narrow = np.minimum(np.maximum(values, -_GREATEST), _GREATEST).astype(np.float32)
+    bits = (narrow + np.float32(0.0)).view(np.uint32)  # -0.0 is 0.0
     ordered = np.where(bits & _SIGN, ~bits, bits | _SIGN)
     return np.asarray(ordered >> np.uint32(16), np.uint16)
 

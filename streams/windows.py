@@ -168,7 +168,7 @@ def _put(panes: _Panes, lengths: tuple[int, ...], per_pane: np.ndarray, result: 
         result.low[w, at], result.high[w, at] = low, high
         result.std[w, at] = np.sqrt(np.maximum(squares, 0.0) / np.maximum(count, 1)) + nothing
         result.last[w, at] = last + nothing
-        result.quantiles[w, :, at] = np.clip(found[w], low, high).T
+        result.quantiles[w, :, at] = np.minimum(np.maximum(found[w], low), high).T
         result.flags[w, at] = np.bitwise_or.reduce(panes.flags[here], axis=1)
         result.receive_time[w, at] = panes.receive_time[here].max(axis=1)
 

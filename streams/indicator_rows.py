@@ -1,0 +1,84 @@
+"""indicator_rows: what was computed as rows of an indicator frame"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pulssi.frames import IndicatorKind, Indicators, Readings
+from pulssi.times import US_PER_S
+from streams.anomaly import Scores
+from streams.windows import Windows
+
+_NO_CLASS = -1
+
+
+def reading_rows(readings: Readings, position: np.ndarray, flags: np.ndarray, score: np.ndarray) -> Indicators:
+    """One READING row for each reading: value, score in `last`, flags."""
+    rows = Indicators.empty(len(readings))
+    rows.series_id, rows.window_start, rows.value = readings.series_id, readings.event_time, readings.value
+    rows.kind[:] = IndicatorKind.READING
+    rows.n[:] = 1
+    rows.completeness[:] = 1.0
+    rows.class_[:] = _NO_CLASS
+    rows.flags, rows.last, rows.receive_time, rows.position = flags, score, readings.receive_time, position
+    return rows
+
+
+def anomaly_rows(
+    readings: Readings,
+    position: np.ndarray,
+    flags: np.ndarray,
+    scores: Scores,
+) -> Indicators:
+    """One ANOMALY row for each reading: score in `value`, reading in `last`, expected value and spread."""
+    rows = Indicators.empty(len(readings))
+    rows.series_id, rows.window_start = readings.series_id, readings.event_time
+    rows.kind[:] = IndicatorKind.ANOMALY
+    rows.n[:] = 1
+    rows.completeness[:] = 1.0
+    rows.value, rows.last, rows.mean, rows.std = scores.score, readings.value, scores.expected, scores.spread
+    rows.class_[:] = _NO_CLASS
+    rows.flags, rows.receive_time, rows.position = flags, readings.receive_time, position
+    return rows
+
+
+def window_rows(
+    windows: Windows,
+    chosen: tuple[np.ndarray, np.ndarray],
+    series_id: np.ndarray,
+    stop: np.ndarray,
+    length_s: np.ndarray,
+    revision: np.ndarray,
+    position: np.ndarray,
+) -> Indicators:
+    """One WINDOW row for each chosen window.
+
+    Args:
+        windows: statistics, [lengths, windows].
+        chosen: indices into both axes.
+        series_id: of each chosen window.
+        stop: first us after it.
+        length_s: its length.
+        revision: its revision.
+        position: its source position.
+    """
+    rows = Indicators.empty(len(series_id))
+    rows.series_id, rows.window_s[:], rows.window_start = series_id, length_s, stop - length_s * US_PER_S
+    rows.kind[:] = IndicatorKind.WINDOW
+    rows.n[:], rows.n_excluded[:] = windows.n[chosen], windows.n_excluded[chosen]
+    rows.completeness, rows.last = windows.completeness[chosen], windows.last[chosen]
+    rows.mean = rows.value = windows.mean[chosen]
+    rows.min, rows.max, rows.std = windows.low[chosen], windows.high[chosen], windows.std[chosen]
+    rows.p50, rows.p95, rows.p99 = (windows.quantiles[chosen[0], q, chosen[1]] for q in range(3))
+    rows.class_[:] = _NO_CLASS
+    rows.flags[:], rows.receive_time = windows.flags[chosen], windows.receive_time[chosen]
+    rows.revision[:], rows.position = revision, position
+    return rows
+
+
+def by_position(parts: list[Indicators]) -> Indicators:
+    """All rows in order of source position, and within one in an order of their own."""
+    rows = Indicators.concat(parts)
+    if len(rows) == 0:
+        return rows
+    return rows.take(np.lexsort((rows.window_s, rows.window_start, rows.series_id, rows.position)))

@@ -1,0 +1,250 @@
+"""Facts of the parts that the processor of readings is made of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pulssi.errors import PoisonError, Reason
+from pulssi.messages import SeriesInfo
+from pulssi.quality import Quality
+from streams.blob import pack, unpack
+from streams.cadence import INTERVALS, Cadence
+from streams.catalogue import Catalogue, Limits
+from streams.grouping import order_by, ranges, running_max, shifted, starts_of
+from streams.lists import Lists
+from streams.quality_checks import NEIGHBOUR_S, NeighbourChecks, range_flags
+from streams.series_table import SeriesTable
+from streams.sketch import RELATIVE_ERROR, codes_of, entries_of, merge, quantiles, values_of
+
+S = 1_000_000
+calm = settings(deadline=None, derandomize=True)
+numbers = st.floats(-1e30, 1e30).filter(lambda x: x == 0 or abs(x) > 1e-30)
+
+
+# grouping
+
+
+@calm
+@given(st.lists(st.integers(0, 5), max_size=50))
+def test_order_by_is_a_stable_sort(keys):
+    keys = np.array(keys, np.int64)
+    assert order_by(keys).tolist() == np.argsort(keys, kind="stable").tolist()
+
+
+@calm
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(-9, 9)), max_size=60))
+def test_running_max_and_shift_stay_within_their_runs(rows):
+    rows.sort(key=lambda row: row[0])
+    keys, values = (np.array([row[i] for row in rows], np.int64) for i in range(2))
+    starts = starts_of(keys)
+    best, before = [], []
+    for i, (key, value) in enumerate(rows):
+        same = i > 0 and rows[i - 1][0] == key
+        best.append(max(best[-1], value) if same else value)
+        before.append(rows[i - 1][1] if same else 100 + key)
+    assert running_max(values, starts).tolist() == best
+    assert shifted(values, starts, 100 + keys[starts]).tolist() == before
+
+
+def test_ranges_run_one_after_the_other():
+    values, owner = ranges(np.array([5, 9, 2]), np.array([2, 0, 3]))
+    assert values.tolist() == [5, 6, 2, 3, 4]
+    assert owner.tolist() == [0, 0, 2, 2, 2]
+
+
+# sketch
+
+
+@calm
+@given(st.lists(numbers, min_size=1, max_size=200))
+def test_a_code_is_within_the_stated_error_and_sorts_as_its_value(values):
+    values = np.array(sorted(values))
+    codes = codes_of(values)
+    assert (np.diff(codes.astype(np.int64)) >= 0).all()
+    close = np.abs(values_of(codes) - values) <= (RELATIVE_ERROR + 1e-6) * np.abs(values)
+    assert (close | (values == 0)).all()
+    assert np.abs(values_of(codes_of(np.zeros(1)))[0]) < 1e-38
+
+
+def test_values_beyond_float32_keep_their_sign_and_order():
+    codes = codes_of(np.array([-1e308, -3.0, 0.0, 3.0, 1e308]))
+    assert (np.diff(codes.astype(np.int64)) > 0).all()
+
+
+@calm
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), numbers), max_size=120), st.booleans())
+def test_quantiles_of_nested_groups_are_the_nearest_ranks(rows, merged):
+    owner = np.array([row[0] for row in rows], np.int64)
+    group = np.array([row[1] for row in rows], np.int64)
+    codes = codes_of(np.array([row[2] for row in rows], np.float64))
+    entries = entries_of(codes)
+    if merged and rows:
+        both, entries = merge(owner * 2 + group, entries)
+        owner, group = np.divmod(both, 2)
+    found = quantiles(owner, entries, group, 3, 2, (500, 950, 990))
+    for who in range(3):
+        for g in range(2):
+            mine = sorted(int(codes[i]) for i, row in enumerate(rows) if row[0] == who and row[1] <= g)
+            for i, q in enumerate((500, 950, 990)):
+                if not mine:
+                    assert np.isnan(found[g, i, who])
+                    continue
+                code = mine[max(-(-q * len(mine) // 1000), 1) - 1]
+                assert found[g, i, who] == values_of(np.array([code], np.uint16))[0]
+
+
+# lists
+
+
+@calm
+@given(st.lists(st.one_of(st.tuples(st.integers(0, 6), st.integers(1, 40)), st.integers(0, 6)), max_size=30))
+def test_lists_hold_what_dictionaries_hold(steps):
+    lists, told, number = Lists(np.uint32, 4), {cell: [] for cell in range(7)}, 0
+    lists.grow(7)
+    for step in steps:
+        if isinstance(step, int):
+            lists.clear(np.array([step]))
+            told[step] = []
+            continue
+        cell, n = step
+        values = list(range(number, number + n))
+        number += n
+        other = (cell + 1) % 7
+        cells = np.array([cell] * n + [other], np.int64)
+        lists.append(cells, np.array([*values, number], np.uint32))
+        told[cell] += values
+        told[other].append(number)
+        number += 1
+    values, owner = lists.gather(np.arange(7))
+    for cell in range(7):
+        assert sorted(values[owner == cell].tolist()) == sorted(told[cell])
+        for value in range(0, number, 7):
+            found = lists.contains(np.array([cell]), np.array([value], np.uint32))
+            assert found.tolist() == [value in told[cell]]
+
+
+# series table
+
+
+@calm
+@given(st.lists(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 9), max_size=40), max_size=8))
+def test_rows_are_dense_in_the_order_of_first_sight(batches):
+    table, told = SeriesTable(50), {}
+    for batch in batches:
+        rows = table.rows_of(np.array(batch, np.int64))
+        for series, row in zip(batch, rows.tolist(), strict=True):
+            if series not in told:
+                told[series] = len(told) if len(told) < 50 else -1
+            assert row == told[series]
+    assert table.ids.tolist() == [series for series, row in told.items() if row >= 0]
+
+
+def test_the_table_grows_past_its_first_size():
+    ids = np.random.default_rng(1).integers(-(2**63), 2**63 - 1, 20_000)
+    table = SeriesTable(100_000)
+    for part in np.array_split(ids, 7):
+        table.rows_of(part)
+    assert table.rows_of(ids).tolist() == list(range(20_000))
+
+
+# blob
+
+
+def test_a_blob_gives_back_every_bit():
+    arrays = {"a": np.array([1.5, np.nan, -0.0]), "b": np.zeros((0, 3), np.int64), "c": np.arange(6).reshape(2, 3)}
+    facts, again = unpack(pack(3, {"clock": 7, "windows": [1, 2]}, arrays), 3)
+    assert facts == {"clock": 7, "windows": [1, 2]}
+    for name, array in arrays.items():
+        assert again[name].tobytes() == array.tobytes()
+        assert again[name].shape == array.shape
+        assert again[name].dtype == array.dtype
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda data: data[:3], "damaged"),
+        (lambda data: data[:-1], "damaged"),
+        (lambda data: data + b"x", "instead of"),
+        (lambda data: b"other" + data, "not a snapshot"),
+    ],
+)
+def test_a_damaged_blob_is_poison(damage, words):
+    with pytest.raises(PoisonError, match=words) as caught:
+        unpack(damage(pack(1, {}, {"a": np.arange(4)})), 1)
+    assert caught.value.reason is Reason.BAD_RECORD
+
+
+def test_a_blob_of_another_version_is_refused():
+    with pytest.raises(PoisonError, match="version 2, not 1"):
+        unpack(pack(2, {}, {}), 1)
+
+
+# catalogue
+
+
+def test_limits_follow_the_quantity_and_unknown_series_have_none():
+    catalogue = Catalogue()
+    catalogue.add(SeriesInfo(series_id=5, device_id="d", quantity="humidity", unit="%RH", kind="weather"))
+    limits = catalogue.limits(np.array([9, 5]))
+    assert limits.low.tolist() == [-np.inf, 0.0]
+    assert limits.high.tolist() == [np.inf, 100.0]
+    assert limits.step_max.tolist() == [np.inf, 40.0]
+    assert catalogue.missing(np.array([9, 5])).tolist() == [9]
+
+
+# quality checks
+
+
+def test_range_is_closed_at_both_ends():
+    flags = range_flags(np.array([-0.1, 0.0, 5.0, 5.1]), np.zeros(4), np.full(4, 5.0))
+    assert flags.tolist() == [1, 0, 0, 1]
+
+
+def limits_of(n, step=10.0, stuck_s=100.0):
+    wide = np.full(n, np.inf)
+    return Limits(-wide, wide, np.full(n, step), np.full(n, stuck_s), np.full(n, np.nan))
+
+
+def check(checks, seconds, values):
+    times = np.array(seconds, np.int64) * S
+    return checks.check(np.array([0]), np.array([0]), times, np.array(values), limits_of(len(values)))
+
+
+def test_a_step_is_a_jump_between_neighbours_and_no_jump_after_a_pause():
+    checks = NeighbourChecks()
+    checks.grow(1)
+    step = int(Quality.STEP | Quality.PROVISIONAL)
+    assert check(checks, [0, 60, 120], [1.0, 11.0, 22.0]).tolist() == [0, 0, step]
+    assert check(checks, [180], [0.0]).tolist() == [step]
+    assert check(checks, [181 + NEIGHBOUR_S], [500.0]).tolist() == [0]
+
+
+def test_stuck_begins_when_the_value_has_stood_long_enough_and_ends_with_a_change():
+    checks = NeighbourChecks()
+    checks.grow(1)
+    stuck = int(Quality.STUCK | Quality.PROVISIONAL)
+    assert check(checks, [0, 60, 99], [1.0, 1.0, 1.0]).tolist() == [0, 0, 0]
+    assert check(checks, [100, 150, 160], [1.0, 1.0, 2.0]).tolist() == [stuck, stuck, 0]
+    assert check(checks, [200], [2.0]).tolist() == [0]
+
+
+# cadence
+
+
+def test_the_cadence_is_the_median_of_the_first_intervals_and_counts_one_window_later():
+    cadence = Cadence(60 * S, 5)
+    cadence.grow(2)
+    intervals = np.array([10, 10, 10, 11, 9, 300] * 3)[: INTERVALS + 2] * S
+    times = np.cumsum(intervals)
+    cadence.learn(np.full(len(times), 1), times, intervals)
+    last = int(times[INTERVALS - 1]) // (60 * S)
+    ends = np.array([last + 4, last + 5])
+    rows, unknown = np.array([1, 1]), np.full(2, np.nan)
+    assert np.isnan(cadence.per_pane(rows, ends, unknown)).tolist() == [True, False]
+    assert cadence.per_pane(rows, ends, unknown)[1] == 6.0
+    assert cadence.per_pane(rows, ends, np.full(2, 30.0)).tolist() == [2.0, 2.0]
+    assert np.isnan(cadence.per_pane(np.array([0]), ends[:1], unknown[:1])).all()
