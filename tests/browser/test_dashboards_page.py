@@ -135,6 +135,20 @@ def test_a_vehicle_is_painted_where_it_is_and_its_delays_are_drawn(open_page, ci
     expect(page.locator("#detail .chart-legend")).to_have_text("5 min median")
 
 
+def test_the_latest_vehicle_leads_the_list_and_a_click_shows_it_on_the_map(open_page, city: City):
+    city.vehicle("0012/00042", "23", 60.2300, 25.0900, delay_s=3_000, headsign="Ruskeasuo", heading=10)
+    page = open_page()
+    page.locator("#tab-vehicles").click()
+    rows = page.locator(".list.vehicles .row")
+    expect(rows).to_have_count(48)
+    expect(rows.first).to_contain_text("+50 min")
+    panel, row = page.locator("aside").bounding_box(), rows.first.bounding_box()
+    assert row["width"] > panel["width"] - 10, "a row is as wide as its list"
+    rows.first.click()
+    expect(page.locator("#detail h2")).to_have_text("23 → Ruskeasuo")
+    page.wait_for_function("() => shown.city.map.getCenter().distanceTo([60.23, 25.09]) < 100")
+
+
 def test_a_vehicle_that_is_new_to_the_streams_has_no_chart_yet(open_page):
     page = open_page("/?lang=en#vehicle=0012%2F00005")
     expect(page.locator("#detail .values")).to_contain_text("km/h")

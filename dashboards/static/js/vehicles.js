@@ -23,7 +23,7 @@ export class VehicleLayer {
     this.onselect = onselect;
     this.tracks = new Map();
     this.selected = null;
-    this.canvas = L.DomUtil.create("canvas", "vehicles", map.getPane("vehicles"));
+    this.canvas = L.DomUtil.create("canvas", "vehicle-canvas", map.getPane("vehicles"));
     this.canvas.setAttribute("aria-hidden", "true"); // the list of vehicles says the same in words
     this.context = this.canvas.getContext("2d");
     this.frame = null;
