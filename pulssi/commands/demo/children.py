@@ -24,18 +24,23 @@ def subscriber(system: Installation, port: int, secret_file: Path) -> Child:
     )
 
 
-def inputs(system: Installation, ledger: Path) -> list[Child]:
-    """The city and both recordings, each with its ledger; not restarted: a ledger is one process's."""
-    city = ("simulate", "--seed", str(SEED), "--backfill", BACKFILL, "--episode", "--faults", "default")
+def inputs(system: Installation, ledger: Path, duration_s: float | None) -> list[Child]:
+    """The city and both recordings, each with its ledger; not restarted: a ledger is one process's.
+
+    The city is told how long it lives, so that all its planted faults happen.
+    """
+    city = ["simulate", "--seed", str(SEED), "--backfill", BACKFILL, "--episode", "--faults", "default"]
+    if duration_s is not None:
+        city += ["--for", f"{duration_s}s"]
     replays = {
-        "buses": ("replay", "hfp", "--loop"),
-        "sensors": ("replay", "epa", "--loop"),
+        "buses": ["replay", "hfp", "--loop"],
+        "sensors": ["replay", "epa", "--loop"],
     }
     children = [_input(system, ledger, "city", city)]
     return children + [_input(system, ledger, name, words) for name, words in replays.items()]
 
 
-def _input(system: Installation, ledger: Path, name: str, words: tuple[str, ...]) -> Child:
+def _input(system: Installation, ledger: Path, name: str, words: list[str]) -> Child:
     return Child(
         name,
         command(*words, "--ledger", str(ledger / name)),

@@ -68,7 +68,7 @@ def run(settings: Settings, *, duration_s: float | None, as_json: bool, live: bo
         with Supervisor(screen.say) as ours, psycopg.connect(system.database, autocommit=True) as connection:
             _prepare(system, ours, screen)
             stop = _Stop(duration_s)
-            with _inputs(system, screen):
+            with _inputs(system, screen, duration_s):
                 host, port = services.mqtt
                 screen.say(f"page {system.page} - MQTT {host}:{port} - Kafka {services.kafka} - Ctrl-C stops")
                 _watch(system, connection, screen, stop)
@@ -93,10 +93,10 @@ def _prepare(system: Installation, ours: Supervisor, screen: Screen) -> None:
 
 
 @contextmanager
-def _inputs(system: Installation, screen: Screen) -> Iterator[None]:
+def _inputs(system: Installation, screen: Screen, duration_s: float | None) -> Iterator[None]:
     """The simulated devices, which stop first: so that what they sent can all arrive."""
     with Supervisor(screen.say) as devices:
-        devices.start(*children.inputs(system, system.root / "ledger"))
+        devices.start(*children.inputs(system, system.root / "ledger", duration_s))
         yield
 
 
