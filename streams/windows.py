@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streams.panes import PaneRing
-from streams.sketch import codes_of, entries_of, quantiles
+from streams.sketch import NO_CODE, codes_of, quantiles, quantiles_of_rows
 
 _PER_MILLE = (500, 950, 990)
 _CHUNK = 2048
@@ -73,13 +73,13 @@ def evaluate(
         for chosen, view in ((np.flatnonzero(thin), _thin), (np.flatnonzero(~thin), _thick)):
             if len(chosen):
                 everything = len(chosen) == len(part)
-                panes = view(ring, cells if everything else cells[chosen], n if everything else n[chosen])
+                panes = view(ring, cells if everything else cells[chosen], n if everything else n[chosen], lengths)
                 _put(panes, lengths, per_pane[part[chosen]], result, part[chosen])
     return result
 
 
 class _Panes(NamedTuple):
-    """The panes of some windows, arrays [windows, panes], and the codes of their readings with owner and pane."""
+    """The panes of some windows, arrays [windows, panes], and quantiles of each length, [lengths, 3, windows]."""
 
     n: np.ndarray
     n_excluded: np.ndarray
@@ -91,16 +91,14 @@ class _Panes(NamedTuple):
     last: np.ndarray
     flags: np.ndarray
     receive_time: np.ndarray
-    entries: np.ndarray
-    owner: np.ndarray
-    pane: np.ndarray
+    quantiles: np.ndarray
 
 
-def _thin(ring: PaneRing, cells: np.ndarray, n: np.ndarray) -> _Panes:
+def _thin(ring: PaneRing, cells: np.ndarray, n: np.ndarray, lengths: tuple[int, ...]) -> _Panes:
     """Panes of one reading at most: all there is to know is its value."""
     value = ring.first.take(cells)
     filled = n > 0
-    owner, pane = np.nonzero(filled)
+    codes = np.where(filled, codes_of(value), NO_CODE)
     return _Panes(
         n,
         ring.n_excluded.take(cells),
@@ -112,19 +110,19 @@ def _thin(ring: PaneRing, cells: np.ndarray, n: np.ndarray) -> _Panes:
         last=value,
         flags=ring.flags.take(cells),
         receive_time=ring.receive_time.take(cells),
-        entries=entries_of(codes_of(value[filled])),
-        owner=owner,
-        pane=pane,
+        quantiles=np.array([quantiles_of_rows(codes[:, -length:], _PER_MILLE) for length in lengths]),
     )
 
 
-def _thick(ring: PaneRing, cells: np.ndarray, n: np.ndarray) -> _Panes:
+def _thick(ring: PaneRing, cells: np.ndarray, n: np.ndarray, lengths: tuple[int, ...]) -> _Panes:
     """Panes of any number of readings."""
     sums = ring.sum.take(cells)
     n_or_one = np.maximum(n, 1)
     total = n * ring.first.take(cells) + sums
     owner, pane = np.nonzero(n)
     entries, which = ring.sketch.gather(cells[owner, pane])
+    smallest = np.searchsorted(np.array(lengths), lengths[-1] - np.arange(lengths[-1]))
+    groups = smallest[pane[which]]
     return _Panes(
         n,
         ring.n_excluded.take(cells),
@@ -136,9 +134,7 @@ def _thick(ring: PaneRing, cells: np.ndarray, n: np.ndarray) -> _Panes:
         last=ring.last.take(cells),
         flags=ring.flags.take(cells),
         receive_time=ring.receive_time.take(cells),
-        entries=entries,
-        owner=owner[which],
-        pane=pane[which],
+        quantiles=quantiles(owner[which], entries, groups, len(cells), len(lengths), _PER_MILLE),
     )
 
 
@@ -148,8 +144,6 @@ def _put(panes: _Panes, lengths: tuple[int, ...], per_pane: np.ndarray, result: 
     unknown = np.flatnonzero(np.isnan(per_pane))
     newest = longest - 1 - np.argmax(panes.n[:, ::-1] > 0, axis=1)
     last = panes.last[np.arange(len(at)), newest]
-    smallest = np.searchsorted(np.array(lengths), longest - np.arange(longest))
-    found = quantiles(panes.owner, panes.entries, smallest[panes.pane], len(at), len(lengths), _PER_MILLE)
     for w, length in enumerate(lengths):
         here = np.s_[:, longest - length :]
         n = panes.n[here]
@@ -168,7 +162,7 @@ def _put(panes: _Panes, lengths: tuple[int, ...], per_pane: np.ndarray, result: 
         result.low[w, at], result.high[w, at] = low, high
         result.std[w, at] = np.sqrt(np.maximum(squares, 0.0) / np.maximum(count, 1)) + nothing
         result.last[w, at] = last + nothing
-        result.quantiles[w, :, at] = np.minimum(np.maximum(found[w], low), high).T
+        result.quantiles[w, :, at] = np.minimum(np.maximum(panes.quantiles[w], low), high).T
         result.flags[w, at] = np.bitwise_or.reduce(panes.flags[here], axis=1)
         result.receive_time[w, at] = panes.receive_time[here].max(axis=1)
 

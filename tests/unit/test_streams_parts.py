@@ -17,7 +17,16 @@ from streams.grouping import order_by, ranges, running_max, shifted, starts_of
 from streams.lists import Lists
 from streams.quality_checks import NEIGHBOUR_S, NeighbourChecks, range_flags
 from streams.series_table import SeriesTable
-from streams.sketch import RELATIVE_ERROR, codes_of, entries_of, merge, quantiles, values_of
+from streams.sketch import (
+    NO_CODE,
+    RELATIVE_ERROR,
+    codes_of,
+    entries_of,
+    merge,
+    quantiles,
+    quantiles_of_rows,
+    values_of,
+)
 
 S = 1_000_000
 calm = settings(deadline=None, derandomize=True)
@@ -94,6 +103,18 @@ def test_quantiles_of_nested_groups_are_the_nearest_ranks(rows, merged):
                     continue
                 code = mine[max(-(-q * len(mine) // 1000), 1) - 1]
                 assert found[g, i, who] == values_of(np.array([code], np.uint16))[0]
+
+
+@calm
+@given(st.lists(st.lists(numbers | st.none(), min_size=6, max_size=6), max_size=20))
+def test_quantiles_of_rows_are_those_of_entries(rows):
+    values = np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64).reshape(-1, 6)
+    owner, place = np.nonzero(~np.isnan(values))
+    codes = np.full(values.shape, NO_CODE)
+    codes[owner, place] = codes_of(values[owner, place])
+    entries, one = entries_of(codes[owner, place]), np.zeros(len(owner), np.int64)
+    expected = quantiles(owner, entries, one, len(values), 1, (500, 950, 990))[0]
+    np.testing.assert_array_equal(quantiles_of_rows(codes, (500, 950, 990)), expected)
 
 
 # lists
