@@ -228,6 +228,16 @@ def test_buses_drive_along_their_path_and_stop_at_its_stops():
     assert district_of(next(iter(by_vehicle.values()))[0]["VP"]["lat"], 24.94) is not None
 
 
+def test_a_bus_tells_the_same_however_time_is_cut():
+    whole = [message.payload for message in Buses(7).messages(MONDAY, MONDAY + 400 * S, 10 * S)]
+    buses, cut, at = Buses(7), [], MONDAY
+    while at < MONDAY + 400 * S:
+        step = 7_300_001
+        cut += buses.messages(at, min(at + step, MONDAY + 400 * S), 10 * S)
+        at += step
+    assert [message.payload for message in cut] == whole
+
+
 def test_stop_events_agree_with_the_timetable_that_they_name():
     for message in Buses(7).messages(MONDAY, MONDAY + 300 * S, S):
         ((event, fields),) = json.loads(message.payload).items()
