@@ -171,7 +171,7 @@ class Station(Model):
     level: int | None
     """Worst level of its fresh values."""
     headline: SeriesId | None
-    """The series whose value stands for the station."""
+    """The series whose value stands for the station: the one that gives its level."""
     heard_time: datetime
     """When anything last came from it."""
     alerts: tuple[str, ...]

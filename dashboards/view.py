@@ -30,7 +30,7 @@ _TELLING = {
         ),
     )
 }
-"""Which quantity stands for a station: the first that it has."""
+"""The order in which values are told."""
 
 OPEN = frozenset({"firing", "acknowledged"})
 """States of an alert that an operator has to see."""
@@ -127,11 +127,20 @@ def _station(device_id: str, rows: Sequence[LatestReading], alerts: tuple[str, .
         district=first.district,
         state=state,
         level=max(levels, default=None),
-        headline=values[0].series_id,
+        headline=_headline(fresh or values).series_id,
         heard_time=heard,
         alerts=alerts,
         values=values,
     )
+
+
+def _headline(values: Sequence[Value]) -> Value:
+    """The value that stands for a station: the one that gives its level, as a speed where that is a share of speed."""
+    worst = max(values, key=lambda value: -1 if value.level is None else value.level)
+    if worst.quantity != "free_flow_share":
+        return worst
+    speeds = (value for value in values if value.quantity == "speed_mean" and value.channel == worst.channel)
+    return next(speeds, worst)
 
 
 def _rank(row: LatestReading) -> tuple[int, str, str]:

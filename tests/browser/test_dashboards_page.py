@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -47,7 +48,7 @@ def open_page(browser: Browser, page_server: httpx.Client) -> Iterator[Callable[
     opened = []
 
     def open_one(path: str = "/?lang=en", viewport: dict[str, int] = DESK, **options: Any) -> Page:
-        context = browser.new_context(viewport=viewport, timezone_id="Europe/Helsinki", **options)
+        context = browser.new_context(viewport=viewport, timezone_id="Pacific/Auckland", **options)
         watch = watched(context, url)
         page = watch.__enter__()
         opened.append(watch)
@@ -297,6 +298,15 @@ def test_a_server_that_is_away_is_said_and_its_return_shows_what_is_now(browser:
         expect(page.locator("[data-alert=a8]")).to_be_visible()
         context.close()
     city.connection.execute("DELETE FROM alerts WHERE alert_id = 'a8'")
+
+
+def test_times_are_those_of_the_city_wherever_one_looks_from(open_page, city: City):
+    onset = datetime.now(UTC) - timedelta(minutes=3)
+    city.alert("a5", "firing", 1, onset=onset, device_id="fmi-100742")
+    page = open_page()
+    there = onset.astimezone(ZoneInfo("Europe/Helsinki")).strftime("%H:%M")
+    expect(page.locator("[data-alert=a5] .meta")).to_contain_text(there)
+    city.connection.execute("DELETE FROM alerts WHERE alert_id = 'a5'")
 
 
 def test_who_asked_for_little_motion_gets_it(open_page, city: City):

@@ -108,6 +108,25 @@ def test_the_most_telling_quantity_comes_first_and_vehicles_are_no_stations():
     assert found["a"].headline == 7
 
 
+def test_the_value_that_gives_the_colour_stands_for_the_station():
+    found = stations([row(value=5.0, series_id=1), row(quantity="no2", value=180, series_id=2)])["a"]
+    assert (found.headline, found.level) == (2, 3)
+    found = stations([row(value=5.0, series_id=1), row(quantity="no2", value=180, series_id=2, age_s=901)])["a"]
+    assert (found.headline, found.level) == (1, 0), "an old value stands for nothing while there is a fresh one"
+
+
+def test_a_road_is_known_by_its_speed_in_the_slower_direction():
+    def both(quantity: str, first: float, second: float, series: int) -> list[LatestReading]:
+        return [
+            row(quantity=quantity, channel=channel, value=value, kind="traffic", series_id=series + int(channel))
+            for channel, value in (("1", first), ("2", second))
+        ]
+
+    rows = [*both("speed_mean", 78, 21, 10), *both("free_flow_share", 97, 26, 20), *both("flow", 10, 20, 30)]
+    found = stations(rows)["a"]
+    assert (found.headline, found.level) == (12, 2)
+
+
 def test_a_series_id_beyond_53_bits_survives_as_text():
     station = stations([row(series_id=-(2**63))])["a"]
     assert '"headline":"-9223372036854775808"' in station.model_dump_json()

@@ -57,7 +57,7 @@ export class Detail {
       ),
     );
     const head = h("div", { class: "detail-head" }, this.mark, h("div", {}, this.heading, this.meta));
-    this.root.replaceChildren(this.back, head, this.warnings, this.values, this.ranges, this.chart);
+    this.root.replaceChildren(this.back, head, this.warnings, this.ranges, this.chart, this.values);
     this.heading.focus({ preventScroll: true });
   }
 
@@ -156,6 +156,7 @@ export class Detail {
     this.request?.abort();
     this.request = new AbortController();
     if (this.kind === "vehicle") this.series ??= await this.findDelays(this.request.signal);
+    this.chart.hidden = this.ranges.hidden = !this.series;
     if (!this.series) return;
     const end = new Date();
     const start = new Date(end - this.hours * 3_600_000);

@@ -2,6 +2,8 @@
 
 import { language, t } from "./i18n.js";
 
+const CITY_ZONE = "Europe/Helsinki";
+const DAY = { day: "numeric", month: "numeric" };
 const cache = new Map();
 
 function cached(kind, options, make) {
@@ -44,14 +46,18 @@ export function delay(seconds) {
   return `${minutes > 0 ? "+" : ""}${number(minutes, 0)} min`;
 }
 
-/** Clock time; with the day when it is not today. */
+/** Clock time of the city, wherever one looks from; with the day when it is not today. */
 export function clock(iso, { seconds = false } = {}) {
   const moment = new Date(iso);
-  const today = moment.toDateString() === new Date().toDateString();
   const options = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
   if (seconds) options.second = "2-digit";
-  if (!today) Object.assign(options, { day: "numeric", month: "numeric" });
-  return cached("time", options, () => new Intl.DateTimeFormat(language(), options)).format(moment);
+  if (inCity(DAY, moment) !== inCity(DAY, new Date())) Object.assign(options, DAY);
+  return inCity(options, moment);
+}
+
+function inCity(options, moment) {
+  const local = { ...options, timeZone: CITY_ZONE };
+  return cached("time", options, () => new Intl.DateTimeFormat(language(), local)).format(moment);
 }
 
 const UNITS = { "ug/m3": "µg/m³", Cel: "°C", "%RH": "%", deg: "°", "veh/h": "veh/h" };
