@@ -7,6 +7,7 @@ in the database; what is committed to Kafka only shows its tools how far we are.
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -17,7 +18,7 @@ from typing import Any
 import psycopg
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
-from kafka.errors import KafkaError
+from kafka.errors import FencedInstanceIdError, KafkaError
 
 from pulssi import logs
 from pulssi.errors import FencedError
@@ -37,6 +38,8 @@ from storage.writer import Latencies, Writer, Written, latencies_of
 _POLL_RECORDS = 64
 _FETCH_MIN_BYTES = 1 << 20
 _SHOW_S = 1.0
+_SILENCE_S = 5.0
+_ANSWER_MS = 2000
 
 
 def contents(topics: Topics) -> dict[str, Content]:
@@ -81,10 +84,12 @@ class Sink:
         self._stopped = stopped
         self._contents = contents(settings.kafka.topics)
         self._instance = Instance(settings.sink.group, settings.kafka.bootstrap)
+        self._kafka = Presence(log, "kafka")
         self._moves = _Moves()
         self._writer = Writer(lambda: connect(settings.database, "writer", autocommit=True), settings.sink.group)
         self._spans: dict[Place, Span] = {}
         self._batch = Batch()
+        self._begun = self._heard = time.monotonic()
         self._latencies: Latencies = Counter()
         self._shown = 0.0
 
@@ -102,6 +107,8 @@ class Sink:
             while not self._stopped.is_set():
                 self._round(consumer)
                 retention.run()
+        except FencedInstanceIdError as error:
+            raise FencedError(f"another sink runs as {self._instance.name}") from error
         finally:
             consumer.close()
             self._writer.close()
@@ -112,7 +119,6 @@ class Sink:
 
         A member that joins before it knows the partitions is given none, and as a static member it would keep none.
         """
-        presence = Presence(self._log, "kafka")
         consumer: KafkaConsumer | None = None
         for pause in pauses():
             try:
@@ -124,13 +130,13 @@ class Sink:
                 missing = str(error)
             if not missing:
                 break
-            presence.away(missing)
+            self._kafka.away(missing)
             if self._stopped.wait(pause):
                 break
         if self._stopped.is_set() and consumer is not None:
             consumer.close()
             return None
-        presence.back()
+        self._kafka.back()
         return consumer
 
     def _missing(self, consumer: KafkaConsumer) -> str:
@@ -142,7 +148,7 @@ class Sink:
 
     def _round(self, consumer: KafkaConsumer) -> None:
         """Wait for records, take what has gathered, write it."""
-        wait_ms = self._settings.sink.batch_delay_ms
+        delay_ms = wait_ms = self._settings.sink.batch_delay_ms
         while not self._stopped.is_set():
             fetched = consumer.poll(timeout_ms=wait_ms, max_records=_POLL_RECORDS)
             if self._moves.pending.is_set():
@@ -151,11 +157,30 @@ class Sink:
             for partition, records in fetched.items():
                 for record in records:
                     self._take(consumer, partition, record)
-            if not fetched:
+            if not fetched or time.monotonic() - self._begun > delay_ms / 1000:
                 break
             wait_ms = 0
         if self._batch.spans:
             self._flush(consumer)
+        else:
+            self._listen(consumer)
+
+    def _listen(self, consumer: KafkaConsumer) -> None:
+        """In a long silence, ask whether Kafka still answers: its consumer never says that it does not."""
+        if time.monotonic() < self._heard + _SILENCE_S or not self._spans:
+            return
+        self._heard = time.monotonic()
+        try:
+            ends = consumer.end_offsets([TopicPartition(*place) for place in self._spans], timeout_ms=_ANSWER_MS)
+        except KafkaError as error:
+            self._kafka.away(error)
+            self._metrics.connected("kafka", up=False)
+        else:
+            self._kafka.back()
+            self._metrics.connected("kafka", up=True)
+            for partition, end in ends.items():
+                self._spans[Place(partition.topic, partition.partition)].log_end = end
+            self._show(consumer)
 
     def _move(self, consumer: KafkaConsumer) -> None:
         """Partitions came or went: what is not written yet is dropped, and read again by whoever owns it now."""
@@ -187,6 +212,9 @@ class Sink:
             span = self._spans.get(place)
             if span is None:
                 return
+        if not self._batch.spans:
+            self._begun = self._heard = time.monotonic()
+            self._kafka.back()
         span.log_end = consumer.highwater(partition)
         self._batch.add(taken, parts, span)
         self._metrics.received("kafka", self._contents[taken.topic], sum(len(part.rows) for part in parts))
@@ -198,8 +226,9 @@ class Sink:
         return self._settings.sink.batch_rows_max
 
     def _gap(self, span: Span, record: Taken) -> None:
-        """Records are not there any more; a compacted topic is full of such gaps, elsewhere it is a loss."""
-        if record.topic == self._settings.kafka.topics.series:
+        """Records are not there any more: natural in a compacted topic and for a new sink, else a loss."""
+        is_new = span.owner == 1 and span.next_offset == 0
+        if is_new or record.topic == self._settings.kafka.topics.series:
             return
         self._metrics.error("gap")
         self._log.error(
@@ -231,12 +260,16 @@ class Sink:
 
     def _write(self, batch: Batch) -> Written:
         try:
-            return self._writer.write(batch, self._latencies)
+            written = self._writer.write(batch, self._latencies)
         except psycopg.Error as error:
             if is_transient(error):
+                self._metrics.error("database")
+                self._metrics.connected("database", up=False)
                 raise
             self._log.warning("the database refuses rows; looking for them", why=str(error))
-            return self._writer.write(batch, self._latencies, careful=True)
+            written = self._writer.write(batch, self._latencies, careful=True)
+        self._metrics.connected("database", up=True)
+        return written
 
     def _persist(self, work: Callable[[], Result]) -> Result | None:
         return persist(work, log=self._log, stopped=self._stopped.is_set, sleep=self._stopped.wait)
@@ -274,6 +307,7 @@ def run(settings: Settings) -> None:
         FencedError: another sink took over.
     """
     log = logs.setup("sink", level=settings.log.level, as_json=settings.log.as_json)
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # we say ourselves, once, when Kafka is away and back
     metrics = Metrics("sink")
     metrics.serve(settings.metrics.host, settings.metrics.sink)
     metrics.limit("batch_rows", settings.sink.batch_rows_max)
@@ -312,6 +346,7 @@ def _consumer_settings(settings: Settings, instance: Instance) -> dict[str, obje
         "fetch_max_wait_ms": sink.batch_delay_ms,
         "fetch_max_bytes": sink.fetch_bytes_max,
         "max_partition_fetch_bytes": min(sink.fetch_bytes_max, 8 << 20),
+        "bootstrap_timeout_ms": 5_000,
         "metadata_max_age_ms": 10_000,  # how soon a topic that is made later is noticed
         "allow_auto_create_topics": False,
         "metrics_enabled": False,

@@ -156,6 +156,21 @@ def test_a_database_that_goes_away_is_waited_for(bench, local_services):
     assert len(sink.events("away")) == len(sink.events("back")) <= 2, sink.log_file.read_text()
 
 
+def test_kafka_that_goes_away_is_waited_for(bench, local_services):
+    load = Load(bench, seed=19, frames=1000, pause_s=0.0)
+    load.thread.join()
+    bench.producer.close()
+    bench.environment["PULSSI_SINK__BATCH_ROWS_MAX"] = "500"
+    sink = bench.start()
+    wait_until(lambda: bench.taken() > 0, sink.log_file.read_text)
+    local_services.kill("kafka")
+    local_services.wait_ready("kafka")
+    load.check()
+    assert sink.process.poll() is None, sink.log_file.read_text()
+    assert len(sink.events("away")) == len(sink.events("back")) <= 1, sink.log_file.read_text()
+    assert not sink.events("records are gone before they were stored")
+
+
 def test_poison_goes_to_the_dead_letters_and_the_rest_is_stored(bench):
     topics = bench.topics
     good = Readings.empty(3)
