@@ -47,6 +47,7 @@ class Notifier:
         self._metrics = metrics
         self._log = log
         self._stopped = threading.Event()
+        self._away = False
         self._woken = asyncio.Event()
         self._lanes: set[UUID] = set()
         metrics.limit("subscribers", self._settings.subscribers_max)
@@ -145,17 +146,17 @@ class Notifier:
 
         None when told to stop while it is away: the lease runs out and the work is done by whoever comes next.
         """
-        tried = False
 
         def transaction() -> Result:
-            nonlocal tried
-            tried = True
+            self._away = True
             with self._pool.connection(timeout=_CONNECT_S) as connection:
-                return work(connection)
+                result = work(connection)
+            self._away = False
+            return result
 
         return await asyncio.get_running_loop().run_in_executor(
             self._database_thread,
-            lambda: persist(transaction, log=self._log, stopped=lambda: tried and self._stopped.is_set()),
+            lambda: persist(transaction, log=self._log, stopped=lambda: self._away and self._stopped.is_set()),
         )
 
     async def _count(self) -> None:

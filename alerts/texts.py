@@ -28,6 +28,7 @@ TEXT_LENGTH_MAX = 500
 _NO_BREAK = "\u00a0"
 _MINUS = "\u2212"
 _ENVIRONMENT = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+_TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, ArithmeticError)
 
 
 @cache
@@ -115,21 +116,29 @@ def render(transition: AlertTransition, own: dict[Language, str], *, below: bool
 
 
 def _sentence(transition: AlertTransition, own: dict[Language, str], language: Language, *, below: bool) -> str:
-    text = own.get(language) if transition.state is AlertState.FIRING else None
-    if text is None:
-        text = _words()["sentences"][_which(transition, below=below)][language]
+    words = _values(transition, language)
+    if transition.state is AlertState.FIRING and language in own:
+        try:
+            return _template(own[language]).render(words)
+        except _TEMPLATE_ERRORS:
+            pass  # it rendered when the rules were read, but not with these values; the shipped sentence always does
+    shipped: str = _words()["sentences"][_which(transition, below=below)][language]
+    return _template(shipped).render(words)
+
+
+def _values(transition: AlertTransition, language: Language) -> dict[str, str]:
     unit = transition.unit
-    return _template(text).render(
-        place=transition.name or transition.device_id,
-        device=transition.device_id,
-        district=district_name(transition.district, language),
-        quantity=quantity_name(transition.quantity, language),
-        value=measured(transition.value, unit, language),
-        limit=measured(transition.threshold, unit, language),
-        since=local_time(transition.onset_time, language),
-        time=local_time(transition.event_time, language),
-        lasted=duration((transition.event_time - transition.onset_time) / 1e6, language),
-    )
+    return {
+        "place": transition.name or transition.device_id,
+        "device": transition.device_id,
+        "district": district_name(transition.district, language),
+        "quantity": quantity_name(transition.quantity, language),
+        "value": measured(transition.value, unit, language),
+        "limit": measured(transition.threshold, unit, language),
+        "since": local_time(transition.onset_time, language),
+        "time": local_time(transition.event_time, language),
+        "lasted": duration((transition.event_time - transition.onset_time) / 1e6, language),
+    }
 
 
 def _which(transition: AlertTransition, *, below: bool) -> str:
@@ -150,6 +159,6 @@ def template_problem(text: str) -> str | None:
     names = ("place", "device", "district", "quantity", "value", "limit", "since", "time", "lasted")
     try:
         _ENVIRONMENT.from_string(text).render(dict.fromkeys(names, "x"))
-    except (TemplateError, TypeError, ValueError, ArithmeticError) as error:  # what a template can raise
+    except _TEMPLATE_ERRORS as error:
         return f"{error}; known words are {', '.join(names)}"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -79,6 +80,32 @@ def list_(*, config: Config = None, as_json: AsJson = False) -> None:
         )
     if not found:
         typer.echo("no subscriptions")
+
+
+@app.command()
+def log(
+    *,
+    limit: Annotated[int, typer.Option(help="How many attempts.")] = 20,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how many notifications wait, are delivered or given up, and the newest attempts."""
+    from storage.database import connect
+    from storage.outbox import counts, deliveries
+
+    with connect(load_settings(config).database, "writer") as connection:
+        total, attempts = asdict(counts(connection)), [asdict(one) for one in deliveries(connection, limit)]
+    for one in attempts:
+        one["time"] = one["time"].isoformat()
+    if as_json:
+        typer.echo(json.dumps({**total, "attempts": attempts}))
+        return
+    typer.echo(", ".join(f"{n} {state}" for state, n in total.items()))
+    for one in attempts:
+        came = one["status"] or one["error"]
+        typer.echo(
+            f"{one['time']}  {one['notification_id']}  attempt {one['attempt']}: {came} ({one['duration_ms']} ms)"
+        )
 
 
 @app.command()

@@ -137,15 +137,15 @@ def test_killed_at_random_moments_the_alerts_are_those_of_a_run_without_a_fault(
         city.send(rows.take(np.arange(300 * i, 300 * (i + 1))), rng)
         city.producer.flush(20)
         enough = len({(one.alert_id, one.sequence) for one in city.came}) + rng.randint(1, 20)  # the random moment
-        wait_for(lambda: city.has_read(enough), f"alerts of part {i}", 60)  # noqa: B023  called at once
+        wait_for(lambda: city.has_read(enough), f"alerts of part {i}", 120)  # noqa: B023  called at once
         if i < 3:
             process.kill()
             process.wait()
             process = city.start()
     wanted = city.expected()
-    wait_for(lambda: city.has_read(len(wanted)), f"{len(wanted)} transitions", 60)
+    wait_for(lambda: city.has_read(len(wanted)), f"{len(wanted)} transitions", 120)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     city.read()
     assert facts(city.came) == wanted
     assert all(places == {partition_of(device, PARTITIONS)} for device, places in city.places.items())
@@ -154,7 +154,7 @@ def test_killed_at_random_moments_the_alerts_are_those_of_a_run_without_a_fault(
 def test_wrong_rules_end_the_start_with_every_problem(city, tmp_path):
     (tmp_path / "rules.toml").write_text("[[rule]]\nid = 'A'\nseverity = 'x'\n", encoding="utf-8")
     process = city.start()
-    assert process.wait(30) == 2
+    assert process.wait(60) == 2
     city.log.flush()
     told = (tmp_path / "log").read_text()
     assert "id:" in told

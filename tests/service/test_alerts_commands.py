@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 
 from pulssi.cli import app
 from pulssi.errors import ConfigurationError
+from pulssi.messages import AlertState
 from pulssi.settings import DatabaseSettings
 from tests.fixtures.hooks import SECRET
-from tests.fixtures.notifier import database_variables
+from tests.fixtures.notifier import Process, database_variables
 
 pytestmark = pytest.mark.service
 
@@ -47,6 +48,20 @@ def test_a_new_secret_is_shown_once_and_a_wrong_subscription_is_refused(outbox):
     wrong = pulssi(outbox.settings, "subscriptions", "add", "--target", "ftp://x", "--district", "99")
     assert isinstance(wrong.exception, ConfigurationError)
     assert len(wrong.exception.problems) == 2
+
+
+def test_the_log_shows_what_was_delivered(outbox, hooks):
+    wish = outbox.subscribe(hooks.at("/ok/log"), "log")
+    process = Process(outbox.settings)
+    outbox.alert("log", AlertState.FIRING)
+    outbox.settled(wish, "delivered", 1)
+    assert process.end() == 0
+    shown = json.loads(pulssi(outbox.settings, "subscriptions", "log", "--json").stdout)
+    assert (shown["pending"], shown["delivered"], shown["dead"]) == (0, 1, 0)
+    assert [(one["attempt"], one["status"]) for one in shown["attempts"]] == [(1, 200)]
+    text = pulssi(outbox.settings, "subscriptions", "log").stdout
+    assert "0 pending, 1 delivered, 0 dead" in text
+    assert "attempt 1: 200" in text
 
 
 def test_rules_are_checked_from_the_command_line(outbox, tmp_path):

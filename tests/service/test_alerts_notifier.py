@@ -10,7 +10,7 @@ import pytest
 
 from pulssi.messages import AlertState
 from storage.outbox import deliveries, subscriptions
-from tests.fixtures.notifier import Outbox, Process, transition
+from tests.fixtures.notifier import PATIENCE_S, Outbox, Process, transition
 from tests.fixtures.processes import wait_for
 
 pytestmark = pytest.mark.service
@@ -117,7 +117,7 @@ def test_slow_subscribers_hold_up_nobody(outbox, hooks, notifier):
     outbox.store([transition(f"shared{i}", 0, FIRING, "shared") for i in range(30)])
     outbox.settled(quick, "delivered", 30)
     assert sum(len(hooks.to(f"/stuck/{i}")) for i in range(3)) < 30
-    wait_for(lambda: all(any(one[2] for one in outbox.states(wish)) for wish in slow), "the time-outs")
+    wait_for(lambda: all(any(one[2] for one in outbox.states(wish)) for wish in slow), "the time-outs", PATIENCE_S)
     assert {one[2] for wish in slow for one in outbox.states(wish) if one[2]} == {"no answer in 1 s"}
     with outbox.connection() as at:
         at.execute("DELETE FROM subscriptions WHERE target LIKE '%%/stuck/%%'")
@@ -126,7 +126,7 @@ def test_slow_subscribers_hold_up_nobody(outbox, hooks, notifier):
 def test_a_subscription_that_is_removed_in_the_middle_disturbs_nothing(outbox, hooks, notifier):
     outbox.subscribe(hooks.at("/stuck/removed"), "removed")
     outbox.alert("removed", FIRING)
-    wait_for(lambda: hooks.to("/stuck/removed") != [], "the call")
+    wait_for(lambda: hooks.to("/stuck/removed") != [], "the call", PATIENCE_S)
     with outbox.connection() as at:
         at.execute("DELETE FROM subscriptions WHERE target LIKE '%%/stuck/%%'")
     wish = outbox.subscribe(hooks.at("/ok/after"), "after")

@@ -14,7 +14,7 @@ import pytest
 from alerts.receiver import Receiver
 from pulssi.messages import AlertState
 from tests.fixtures.hooks import SECRET
-from tests.fixtures.notifier import Outbox, Process, transition
+from tests.fixtures.notifier import PATIENCE_S, Outbox, Process, transition
 from tests.fixtures.processes import wait_for
 
 pytestmark = pytest.mark.service
@@ -56,7 +56,7 @@ def test_killed_at_random_moments_every_notification_comes_at_least_once_under_o
     for i in range(3):
         outbox.store([transition(f"kill{i}-{j}", 0, FIRING, "kill") for j in range(60)])
         before = len(hooks.calls)
-        wait_for(lambda: len(hooks.calls) > before + 10, "the first deliveries")  # noqa: B023  used at once
+        wait_for(lambda: len(hooks.calls) > before + 10, "the first deliveries", PATIENCE_S)  # noqa: B023  used at once
         time.sleep(rng.uniform(0, 0.3))  # the random moment
         alone[0].end(signal.SIGKILL)
         alone[0].start()
@@ -85,7 +85,7 @@ def test_told_to_stop_it_finishes_what_it_delivers_and_gives_the_rest_back(outbo
     wish = outbox.subscribe(hooks.at("/late/stop"), "stop")
     alone.append(Process(outbox.settings, lease_s=600))
     outbox.store([transition(f"stop{j}", 0, FIRING, "stop") for j in range(200)])
-    wait_for(lambda: len(hooks.to("/late/stop")) > 5, "the first deliveries")
+    wait_for(lambda: len(hooks.to("/late/stop")) > 5, "the first deliveries", PATIENCE_S)
     assert alone[0].end() == 0
     told = len(hooks.to("/late/stop"))
     states = outbox.states(wish)
@@ -93,6 +93,14 @@ def test_told_to_stop_it_finishes_what_it_delivers_and_gives_the_rest_back(outbo
     assert {one[:2] for one in states if one[0] == "pending"} == {("pending", 0)}
     with outbox.connection() as at:
         assert at.execute("SELECT count(*) FROM outbox WHERE state = 'pending' AND due_time > now()").fetchone() == (0,)
+
+
+def test_it_stops_while_the_database_is_away(outbox, alone):
+    nowhere = outbox.settings.model_copy(update={"port": 1})
+    alone.append(Process(nowhere))
+    wait_for(lambda: alone[0].said("away") != [], "the notice", PATIENCE_S)
+    assert alone[0].end() == 0
+    assert len(alone[0].said("away")) == 1
 
 
 def test_the_example_receiver_counts_each_notification_once(outbox, alone):
@@ -112,7 +120,7 @@ def test_the_example_receiver_counts_each_notification_once(outbox, alone):
         outbox.settled(forged, "dead", 1)
         with outbox.connection() as at:
             at.execute("UPDATE outbox SET state = 'pending' WHERE subscription_id = %s", (wish.subscription_id,))
-        wait_for(lambda: receiver.repeated == 2, "both again")
+        wait_for(lambda: receiver.repeated == 2, "both again", PATIENCE_S)
         receiver.shutdown()
     assert (receiver.distinct, receiver.repeated) == (2, 2)
     assert receiver.refused >= 1

@@ -105,6 +105,12 @@ def test_the_sentence_of_a_rule_wins_while_the_alert_fires():
     assert "It lasted 60" in texts.render(over, own, below=False)["en"]
 
 
+def test_a_sentence_of_a_rule_that_fails_on_the_values_gives_way_to_the_shipped_one():
+    own = {"en": "{{ 1 / (district | length) }}"}
+    assert texts.template_problem(own["en"]) is None
+    assert "above the limit" in texts.render(transition(district=None), own, below=False)["en"]
+
+
 @pytest.mark.parametrize("below", [True, False])
 @pytest.mark.parametrize("condition", ["threshold", "anomaly", "no_data"])
 @pytest.mark.parametrize("state", [AlertState.PENDING, AlertState.FIRING, AlertState.RESOLVED])
