@@ -19,7 +19,7 @@ pytestmark = pytest.mark.service
 @pytest.fixture(scope="module")
 def notifier(outbox: Outbox) -> Iterator[Process]:
     """One process for all tests that do not kill it."""
-    process = Process(outbox.settings)
+    process = Process(outbox.settings, timeout_s=3, lease_s=10)
     yield process
     assert process.end() == 0
 
@@ -118,7 +118,7 @@ def test_slow_subscribers_hold_up_nobody(outbox, hooks, notifier):
     outbox.settled(quick, "delivered", 30)
     assert sum(len(hooks.to(f"/stuck/{i}")) for i in range(3)) < 30
     wait_for(lambda: all(any(one[2] for one in outbox.states(wish)) for wish in slow), "the time-outs", PATIENCE_S)
-    assert {one[2] for wish in slow for one in outbox.states(wish) if one[2]} == {"no answer in 1 s"}
+    assert {one[2] for wish in slow for one in outbox.states(wish) if one[2]} == {"no answer in 3 s"}
     with outbox.connection() as at:
         at.execute("DELETE FROM subscriptions WHERE target LIKE '%%/stuck/%%'")
 

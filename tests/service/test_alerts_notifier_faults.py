@@ -73,7 +73,7 @@ def test_killed_at_random_moments_every_notification_comes_at_least_once_under_o
 
 def test_two_notifiers_share_the_work_and_repeat_nothing(outbox, hooks, alone):
     wishes = [outbox.subscribe(hooks.at(f"/ok/both{i}"), "both") for i in range(10)]
-    alone += [Process(outbox.settings, lease_s=60), Process(outbox.settings, lease_s=60)]
+    alone += [Process(outbox.settings, lease_s=120, timeout_s=30) for _ in range(2)]
     outbox.store([transition(f"both{j}", 0, FIRING, "both") for j in range(30)])
     for i, wish in enumerate(wishes):
         outbox.settled(wish, "delivered", 30)
@@ -83,7 +83,7 @@ def test_two_notifiers_share_the_work_and_repeat_nothing(outbox, hooks, alone):
 
 def test_told_to_stop_it_finishes_what_it_delivers_and_gives_the_rest_back(outbox, hooks, alone):
     wish = outbox.subscribe(hooks.at("/late/stop"), "stop")
-    alone.append(Process(outbox.settings, lease_s=600))
+    alone.append(Process(outbox.settings, lease_s=600, timeout_s=30))
     outbox.store([transition(f"stop{j}", 0, FIRING, "stop") for j in range(200)])
     wait_for(lambda: len(hooks.to("/late/stop")) > 5, "the first deliveries", PATIENCE_S)
     assert alone[0].end() == 0
