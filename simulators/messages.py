@@ -43,6 +43,7 @@ class Message:
         refusals: planted bad input: reasons of which the dead letter must have one; empty for good input.
         fault: the planted fault that touched this message.
         copy: a planted duplicate: sent once, in no ledger, nobody waits for its answer.
+        tries: how often it has left while it waited for a receipt.
         number: row in the ledger; 0 before it is written, the original's for a copy.
     """
 
@@ -56,6 +57,7 @@ class Message:
     refusals: tuple[Reason, ...] = ()
     fault: str = ""
     copy: bool = False
+    tries: int = 0
     number: int = 0
 
     @property

@@ -7,6 +7,7 @@ puts everything back in line, in the old order. Pure: no clock and no socket.
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Iterable
 
@@ -14,12 +15,16 @@ from pulssi.messages import Receipt
 from simulators.messages import NO_SEQ, Message
 from simulators.wire import FAILURE, NO_SUBSCRIBERS, PACKET_ID_MAX
 
+TIMEOUT_DOUBLINGS_MAX = 4
+"""A message that goes unanswered again waits twice as long, so that devices do not bury a gateway that is behind."""
+
 
 class Outbox:
     """Messages of the devices behind one connection.
 
     Args:
-        receipt_timeout_us: how long a message with a `seq` waits for its receipt before it is sent again.
+        receipt_timeout_us: how long a message with a `seq` waits for its receipt before it is sent again; doubles with
+            each time.
         retry_us: how long a message that the broker did not deliver waits before it is sent again.
     """
 
@@ -31,7 +36,7 @@ class Outbox:
         self._owed: dict[str, dict[int, Message]] = {}
         self._owed_count = 0
         self._plain_count = 0
-        self._sent_at: deque[tuple[int, Message]] = deque()
+        self._unanswered: list[tuple[int, int, Message]] = []
         self._again_at: deque[tuple[int, Message]] = deque()
         self._next_id = 0
         self.window = PACKET_ID_MAX
@@ -69,7 +74,9 @@ class Outbox:
             if message.seq != NO_SEQ:
                 if not self._is_owed(message):
                     continue
-                self._sent_at.append((now, message))
+                wait = self._receipt_timeout << min(message.tries, TIMEOUT_DOUBLINGS_MAX)
+                message.tries += 1
+                heapq.heappush(self._unanswered, (now + wait, message.number, message))
             packet_id = self._free_id()
             self._in_flight[packet_id] = message
             out.append((packet_id, message))
@@ -108,16 +115,20 @@ class Outbox:
 
     def due(self, now: int) -> list[Message]:
         """What has waited too long for an answer; it stands in line again."""
-        again = self._pop_before(self._sent_at, now - self._receipt_timeout)
-        again = [message for message in again if self._is_owed(message)]
-        again += self._pop_before(self._again_at, now)
+        again: list[Message] = []
+        while self._unanswered and self._unanswered[0][0] <= now:
+            message = heapq.heappop(self._unanswered)[2]
+            if self._is_owed(message):
+                again.append(message)
+        while self._again_at and self._again_at[0][0] <= now:
+            again.append(self._again_at.popleft()[1])
         self._waiting.extend(again)
         self.resent += len(again)
         return again
 
     def lost(self) -> list[Message]:
         """The connection is gone: all that nobody has answered for stands in line again, and is returned."""
-        unanswered = {id(message): message for _, message in self._sent_at if self._is_owed(message)}
+        unanswered = {id(message): message for _, _, message in self._unanswered if self._is_owed(message)}
         for message in self._in_flight.values():
             if message.seq == NO_SEQ or self._is_owed(message):
                 unanswered[id(message)] = message
@@ -126,7 +137,7 @@ class Outbox:
         again = sorted(unanswered.values(), key=lambda message: message.number)
         self._waiting.extendleft(reversed(again))
         self._in_flight.clear()
-        self._sent_at.clear()
+        self._unanswered.clear()
         self.resent += len(again)
         return again
 
@@ -138,13 +149,6 @@ class Outbox:
             self._next_id = self._next_id % PACKET_ID_MAX + 1
             if self._next_id not in self._in_flight:
                 return self._next_id
-
-    @staticmethod
-    def _pop_before(queue: deque[tuple[int, Message]], limit: int) -> list[Message]:
-        out = []
-        while queue and queue[0][0] <= limit:
-            out.append(queue.popleft()[1])
-        return out
 
 
 def _pop(owed: dict[int, Message], first: int, last: int) -> list[Message]:

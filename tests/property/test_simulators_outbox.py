@@ -1,6 +1,7 @@
 """The outbox: whatever is lost on the way, every message is answered for in the end, and nothing is forgotten."""
 
 import random
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,6 +87,18 @@ def test_without_a_receipt_in_time_a_message_is_sent_again_and_once_only():
     assert [one.number for one in box.due(1000)] == [1]
     assert box.due(5000) == []
     assert [one.number for _, one in box.take(5000, LIMIT)] == [1]
+
+
+def test_a_gateway_that_is_behind_is_not_buried():
+    """Each further try waits twice as long, up to sixteen times."""
+    box, now, times = outbox(), 0, []
+    box.put([message(1, 7)])
+    while len(times) < 8:
+        if box.take(now, LIMIT):
+            times.append(now)
+        now += 1000
+        box.due(now)
+    assert [b - a for a, b in pairwise(times)] == [1000, 2000, 4000, 8000, 16_000, 16_000, 16_000]
 
 
 def test_a_receipt_before_the_puback_is_enough():
