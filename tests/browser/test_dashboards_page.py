@@ -344,6 +344,16 @@ def test_it_fits_and_is_photographed(open_page, screenshots: Path, name, viewpor
     assert picture.startswith(b"\x89PNG")
 
 
+def test_on_a_phone_the_map_comes_into_view_when_it_flies(open_page):
+    page = open_page("/?lang=fi", PHONE)
+    page.locator("#tab-stations").click()
+    row = page.locator(".stations .row").nth(40)
+    row.scroll_into_view_if_needed()
+    assert page.evaluate("scrollY") > 300
+    row.click()
+    page.wait_for_function("() => scrollY === 0")
+
+
 def test_fingers_find_the_buttons_of_a_phone(open_page):
     page = open_page("/?lang=fi", PHONE, has_touch=True)
     for button in page.locator(".map-buttons button").all():

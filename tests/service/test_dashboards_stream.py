@@ -116,12 +116,12 @@ def test_a_client_that_reads_nothing_is_dropped_visibly_and_disturbs_nobody(city
     variables = {"PULSSI_API__POLL_MS": "50", "PULSSI_API__QUEUE_MAX": "2", "PULSSI_API__SEND_TIMEOUT_S": "0.5"}
     with serve(city.settings, **variables) as (client, _process):
         stop = threading.Event()
+        city.fleet(2_000)
 
         def drive() -> None:
-            step = 0
             while not stop.is_set():
-                step += 1
-                city.drive(step)
+                city.connection.execute("UPDATE vehicles_latest SET lon = lon + 0.0001, event_time = now()")
+                time.sleep(0.02)
 
         driver = threading.Thread(target=drive)
         driver.start()
@@ -138,6 +138,7 @@ def test_a_client_that_reads_nothing_is_dropped_visibly_and_disturbs_nobody(city
         finally:
             stop.set()
             driver.join()
+            city.connection.execute("DELETE FROM vehicles_latest WHERE vehicle LIKE '0099/%'")
 
 
 def test_sigterm_says_goodbye_to_live_streams_and_exits_with_0(city: City):

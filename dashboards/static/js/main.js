@@ -48,14 +48,19 @@ async function start() {
     }
     detail.open(kind, key, store, series);
     const target = kind === "station" ? store.stations.get(key) : store.vehicles.get(key);
-    if (fly && target && target.lat !== null) city.flyTo(target.lat, target.lon);
+    if (fly && target && target.lat !== null) flyTo(target);
   }
 
   function openAlert(id) {
     const alert = store.alerts.get(id);
     if (!alert) return;
     if (store.stations.has(alert.device_id)) choose("station", alert.device_id, { series: alert.series_id });
-    if (alert.lat !== null && alert.lon !== null) city.flyTo(alert.lat, alert.lon);
+    if (alert.lat !== null && alert.lon !== null) flyTo(alert);
+  }
+
+  function flyTo({ lat, lon }) {
+    scrollTo({ top: 0 }); // on a phone the map is above the lists
+    city.flyTo(lat, lon);
   }
 
   function followLink() {
