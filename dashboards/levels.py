@@ -8,7 +8,7 @@ as one.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from types import MappingProxyType
 
 LEVELS = 5
@@ -20,11 +20,12 @@ AIR = MappingProxyType(
         "pm10": (20, 50, 100, 200),
         "pm2_5": (10, 25, 50, 75),
         "o3": (60, 100, 140, 180),
+        "co": (4_000, 8_000, 20_000, 30_000),
         "trs": (5, 10, 20, 50),
         "black_carbon": (1, 3, 7, 12),
     },
 )
-"""Upper bounds of levels 0 to 3; a value equal to a bound is in the worse one for level 0, else in the better one."""
+"""Upper bounds of levels 0 to 3; a value equal to a bound is in the worse level, but for the last, as in streams."""
 
 FREE_FLOW_SHARE = (10, 25, 75, 90)
 """Percent: stationary, queuing, slow, platooning, fluent."""
@@ -37,4 +38,4 @@ def level_of(quantity: str, value: float) -> int | None:
     bounds = AIR.get(quantity)
     if bounds is None:
         return None
-    return 0 if value < bounds[0] else max(1, bisect_left(bounds, value))
+    return bisect_right(bounds[:-1], value) + (value > bounds[-1])

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from dashboards.schemas import Alert, AlertCounts, Counts, Gone, Health, Overvie
 from dashboards.view import Snapshot
 from pulssi.quality import Quality
 from storage.queries import LatestReading
+from streams.air import finnish
 
 NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
 
@@ -143,8 +145,8 @@ def test_flag_names_say_each_bit_once(flags):
     [
         ("pm2_5", 9.9, 0),
         ("pm2_5", 10, 1),
-        ("pm2_5", 25, 1),
-        ("pm2_5", 25.1, 2),
+        ("pm2_5", 24.9, 1),
+        ("pm2_5", 25, 2),
         ("pm2_5", 75, 3),
         ("pm2_5", 75.1, 4),
         ("no2", 39.9, 0),
@@ -162,6 +164,14 @@ def test_flag_names_say_each_bit_once(flags):
 )
 def test_levels_follow_the_published_bounds(quantity, value, level):
     assert levels.level_of(quantity, value) == level
+
+
+def test_a_level_is_the_class_that_the_streams_give_an_hourly_mean():
+    assert levels.AIR.keys() == finnish.LIMITS.keys()
+    for quantity, limits in finnish.LIMITS.items():
+        means = np.array([0.0, *limits, *(limit * 1.01 for limit in limits), *(limit * 0.99 for limit in limits)])
+        expected = finnish.sub_class(quantity, means).tolist()
+        assert [levels.level_of(quantity, mean) for mean in means.tolist()] == expected
 
 
 @given(st.sampled_from(sorted(levels.AIR)), st.floats(-10, 1e4), st.floats(0, 1e4))
