@@ -1,7 +1,7 @@
 """pane_snapshot: the live cells of a ring of panes as few and short arrays
 
 Most panes of most sensors hold one reading, from which all else of the cell follows; only the others are written in
-full.
+full. Cells are written as steps from one to the next and receive times as delays, which compress well.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ def arrays_of(ring: PaneRing, rows: int) -> dict[str, np.ndarray]:
     return {
         "oldest": ring.oldest[:rows],
         "newest": ring.newest[:rows],
-        "live": live.astype(np.uint32),
-        **{name: getattr(ring, name)[live] for name in ("first", "last_us", "flags", "receive_time")},
+        "live": np.diff(live, prepend=0).astype(np.uint32),
+        "delay": ring.receive_time[live] - _event_time(ring, live),
+        **{name: getattr(ring, name)[live] for name in ("first", "last_us", "flags")},
         "full": full.astype(np.uint32),
         **{name: getattr(ring, name)[full] for name in _FULL},
         "excluded": excluded.astype(np.uint32),
@@ -44,15 +45,23 @@ def arrays_of(ring: PaneRing, rows: int) -> dict[str, np.ndarray]:
     }
 
 
+def _event_time(ring: PaneRing, cells: np.ndarray) -> np.ndarray:
+    """Event time of the last reading that counts in each cell; the start of its pane when none does."""
+    row, place = np.divmod(cells - 1, ring.length)
+    newest = ring.newest[row]
+    return np.asarray((newest - (newest - place) % ring.length) * ring.pane_us + ring.last_us[cells])
+
+
 def fill(ring: PaneRing, rows: int, arrays: Mapping[str, np.ndarray]) -> None:
     """Put what `arrays_of` gave into a new ring."""
     ring.grow(rows)
     inside = slice(1, 1 + rows * ring.length)
     ring.low[inside], ring.high[inside] = np.inf, -np.inf
     ring.oldest[:rows], ring.newest[:rows] = arrays["oldest"], arrays["newest"]
-    live, full = arrays["live"].astype(np.int64), arrays["full"].astype(np.int64)
-    for name in ("first", "last_us", "flags", "receive_time"):
+    live, full = np.cumsum(arrays["live"], dtype=np.int64), arrays["full"].astype(np.int64)
+    for name in ("first", "last_us", "flags"):
         getattr(ring, name)[live] = arrays[name]
+    ring.receive_time[live] = arrays["delay"] + _event_time(ring, live)
     ring.n[live] = 1
     for name in ("low", "high", "last"):
         getattr(ring, name)[live] = arrays["first"]

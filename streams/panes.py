@@ -131,8 +131,9 @@ class PaneRing:
         self.first[cells[empty]] = values[empty]  # of equal cells the last assignment stays: the first arrival
         np.add.at(self.n, cells, np.uint32(1))
         difference = values - self.first[cells]
-        np.add.at(self.sum, cells, difference)
-        np.add.at(self.squares, cells, difference * difference)
+        moving = np.flatnonzero(difference)
+        np.add.at(self.sum, cells[moving], difference[moving])
+        np.add.at(self.squares, cells[moving], difference[moving] ** 2)
         np.minimum.at(self.low, cells, values)
         np.maximum.at(self.high, cells, values)
         np.maximum.at(self.last_us, cells, place_us)
@@ -156,9 +157,12 @@ class PaneRing:
         self.sketch.replace(worth[owner], entries)
 
     def _blank(self, cells: np.ndarray) -> None:
-        for name in ("n", "n_excluded", "first", "sum", "squares", "last", "last_us", "flags", "receive_time"):
+        for name in ("n", "first", "last", "last_us", "receive_time"):
             getattr(self, name)[cells] = 0
         self.low[cells], self.high[cells] = np.inf, -np.inf
-        self.revisions[:, cells] = 0
+        for column in (self.n_excluded, self.flags, self.sum, self.squares, *self.revisions):
+            used = np.flatnonzero(column[cells])  # zeros are not written over: untouched memory costs nothing
+            if len(used):
+                column[cells[used]] = 0
         self.times.clear(cells)
         self.sketch.clear(cells)
