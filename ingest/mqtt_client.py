@@ -31,7 +31,7 @@ from pulssi.settings import MqttSettings
 
 READ_BYTES = 65_536
 """Of one read; larger ones are slower."""
-GATHER_S = 0.001
+GATHER_S = 0.002
 """How long a read waits for company: a nap that saves half of the CPU under load."""
 RECEIVE_MAXIMUM = 65_535
 """Messages that the broker may have outstanding; the gateway's own bounds are lower."""

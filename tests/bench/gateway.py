@@ -1,7 +1,7 @@
 """`pulssi bench gateway`: CPU per message of our gateway and of paho callbacks with one Kafka record per reading
 
-The same messages of one reading (PUBLISH packets of 200 bytes) at QoS 1 from 1,000 devices, through a real Mosquitto
-into a real Kafka. The last line is one JSON object; `lost` counts readings that are not in Kafka.
+The same messages of one reading (PUBLISH packets of 200 bytes, short form) at QoS 1 from 1,000 devices, through a real
+Mosquitto into a real Kafka. The last line is one JSON object; `lost` counts readings that are not in Kafka.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from pulssi.commands.topics import apply_topics
 from pulssi.frames import Readings
 from pulssi.settings import KafkaSettings
 from pulssi.times import now_us
-from tests.bench.measure import Meter, Peer, rss_mib
+from tests.bench.measure import Meter, Peer, Result, rss_mib
 from tests.bench.peers import trains
 
 ROOT = Path(__file__).resolve().parents[2]
 DEVICES = 1_000
+PACE_PER_S = 10_000
 WAIT_S = 120.0
 
 
@@ -38,20 +39,21 @@ def main(argv: list[str]) -> int:
         LocalServices(Path(folder), services={"mosquitto", "kafka"}, dist=dist, durable=False) as services,
     ):
         bench = _Bench(services.mqtt[1], services.kafka, options.messages)
-        _ours, _cpu, _memory, lost = bench.ours("senml", "kafka-python", 0)
-        short, short_cpu, _, short_lost = bench.ours("short", "kafka-python", 0)
-        paced, paced_cpu, _, paced_lost = bench.ours("senml", "kafka-python", 10_000)
-        {"paho callbacks + kafka-python, one record per reading": bench.naive("senml")}
+        ours, cpu, memory, lost = bench.ours("short", "kafka-python", 0)
+        senml, senml_cpu, _, senml_lost = bench.ours("senml", "kafka-python", 0)
+        paced, paced_cpu, _, paced_lost = bench.ours("short", "kafka-python", PACE_PER_S)
+        peers = {"paho callbacks + kafka-python, one record per reading": bench.naive("short")}
         more = {
-            "lost": lost + short_lost + paced_lost,
-            "bytes_per_message": 200,
-            "short_form": {"rate_per_s": short, "cpu_us_per_unit": short_cpu},
-            "paced": {"rate_per_s": paced, "cpu_us_per_unit": paced_cpu},
+            "lost": lost + senml_lost + paced_lost,
+            "bytes_per_message": trains.BYTES,
+            "senml": {"rate_per_s": senml, "cpu_us_per_unit": senml_cpu},
+            f"paced_{PACE_PER_S}_per_s": {"rate_per_s": paced, "cpu_us_per_unit": paced_cpu},
         }
         if options.confluent:
-            rate, other_cpu, _, other_lost = bench.ours("senml", "confluent-kafka", 0)
+            rate, other_cpu, _, other_lost = bench.ours("short", "confluent-kafka", 0)
             more["confluent_kafka"] = {"rate_per_s": rate, "cpu_us_per_unit": other_cpu}
             more["lost"] += other_lost
+    sys.stdout.write(Result("gateway", "message of one reading", ours, cpu, memory, peers, more).to_json() + "\n")
     return 1 if more["lost"] else 0
 
 
@@ -121,7 +123,7 @@ class _Bench:
         )
         try:
             time.sleep(3.0)
-            total = self._messages // 4
+            total = self._messages // 10
             consumer = KafkaConsumer(bootstrap_servers=self._bootstrap)
             partitions = [TopicPartition(f"{topic}.readings", n) for n in range(4)]
             load = trains.Load(form, total, DEVICES, now_us() // 1000 - 3_600_000)

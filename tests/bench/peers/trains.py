@@ -39,32 +39,24 @@ class Load:
     rate_per_s: int = 0
 
 
-def device(number: int) -> str:
-    """A device id of the length that cities use."""
-    return f"hel-air-kallio-sensor-tower-{number:06d}"
+BYTES = 200
+"""Of a PUBLISH packet, MQTT header and topic included; the payload ends in spaces where it would be shorter."""
+_NAMES = {"short": "hel-air-kallio-sensor-tower-west-facade-{:06d}", "senml": "hel-air-kallio-tower-{:06d}"}
 
 
 def packet(load: Load, number: int) -> bytes:
-    """One PUBLISH at QoS 1; SenML ones have 200 bytes."""
-    name = device(number % load.devices)
+    """One PUBLISH at QoS 1 with one reading."""
+    name = _NAMES[load.form].format(number % load.devices)
     topic = f"pulssi/v1/air/{name}/readings".encode()
-    time_ms, value = load.start_ms + number, 5 + number % 997 / 7
+    time_ms, value = load.start_ms + number, round(5 + number % 997 / 7, 5)
+    body: object = {"t": time_ms, "device": name, "pm2_5": value, "seq": number}
     if load.form == "senml":
-        record = {
-            "bn": f"urn:dev:mac:{name}:",
-            "bt": time_ms / 1000,
-            "n": "pm2_5",
-            "u": "ug/m3",
-            "v": round(value, 5),
-            "seq": number,
-        }
-        payload = json.dumps([record], separators=(",", ":")).encode()
-        payload = payload.ljust(200 - 8 - len(topic))
-    else:
-        payload = json.dumps({"t": time_ms, "pm2_5": round(value, 5), "seq": number}).encode()
+        base = {"bn": f"urn:dev:mac:{name}:", "bt": time_ms / 1000}
+        body = [{**base, "n": "pm2_5", "u": "ug/m3", "v": value, "seq": number}]
+    payload = json.dumps(body).encode().ljust(BYTES - 8 - len(topic))
     mid = struct.pack("!H", number // load.connections % 65_535 + 1)
-    body = struct.pack("!H", len(topic)) + topic + mid + b"\x00" + payload
-    return b"\x32" + variable(len(body)) + body
+    rest = struct.pack("!H", len(topic)) + topic + mid + b"\x00" + payload
+    return b"\x32" + variable(len(rest)) + rest
 
 
 def send(port: int, load: Load) -> multiprocessing.Process:
