@@ -73,6 +73,8 @@ class Gateway:
         self._draining_until: float | None = None
         self._told_at = 0
         self._newest = 0
+        metrics.connected("kafka", True)
+        metrics.connected("mqtt", False)
         for what, bound in (
             ("bytes", own.in_flight_bytes_max),
             ("messages", own.in_flight_messages_max),

@@ -24,7 +24,7 @@ Done = Callable[[Exception | None], None]
 """Called once, from any thread, when a record is confirmed (None) or has failed."""
 
 LINGER_MS = 0
-"""A frame is a batch already; those of other partitions come in the same breath, and more while a request is under way."""
+"""A frame is a batch already, and those of other partitions come in the same breath."""
 BATCH_BYTES = 1 << 20
 REQUEST_BYTES_MAX = 8 << 20
 """As `max.message.bytes` of our topics."""
@@ -37,6 +37,9 @@ AWAY_S = 3.0
 """A record unconfirmed for so long means that Kafka is away."""
 RETRY_S = 1.0
 """Pause before a record that the client gave up is sent again."""
+
+GIVE_UP_S = 60.0
+"""Nothing but failures for so long means that the client itself is broken: a new process has a new one."""
 
 
 class Producer(Protocol):
@@ -210,7 +213,7 @@ class HandOver:
         self._finished: deque[tuple[Record, Exception | None]] = deque()
         self._sent: dict[int, tuple[Record, float]] = {}  # by identity, in the order of sending
         self._again: deque[tuple[float, Record]] = deque()
-        self._failing = False
+        self._failing_since: float | None = None
 
     def __len__(self) -> int:
         return len(self._sent) + len(self._again)
@@ -221,7 +224,11 @@ class HandOver:
             self._send(record)
 
     def collect(self) -> list[Record]:
-        """The records that were confirmed since the last call; also sends again what is due."""
+        """The records that were confirmed since the last call; also sends again what is due.
+
+        Raises:
+            TransientError: the client has done nothing but fail for a minute.
+        """
         confirmed: list[Record] = []
         while self._finished:
             record, error = self._finished.popleft()
@@ -254,17 +261,19 @@ class HandOver:
 
     def _put_off(self, record: Record, error: Exception) -> None:
         self._metrics.error("kafka_send")
-        if not self._failing:
-            self._failing = True
+        if self._failing_since is None:
+            self._failing_since = self._clock()
             self._log.warning("kafka refused a record; it is kept and sent again", topic=record.topic, why=str(error))
         self._again.append((self._clock() + RETRY_S, record))
 
     def _watch(self, confirmed: Sequence[Record], now: float) -> None:
         """Say once that Kafka is away, and once that it is back."""
         if confirmed:
-            self._failing = bool(self._again)
+            self._failing_since = now if self._again else None
             self._presence.back()
             self._metrics.connected("kafka", True)
+        elif self._failing_since is not None and now - self._failing_since > GIVE_UP_S:
+            raise TransientError(f"the Kafka client has done nothing but fail for {GIVE_UP_S:g} s")
         elif self._sent and now - next(iter(self._sent.values()))[1] > AWAY_S:
             self._presence.away(f"no confirmation for {AWAY_S:g} s")
             self._metrics.connected("kafka", False)

@@ -4,7 +4,7 @@ import pytest
 import structlog
 
 from ingest.framing import Record
-from ingest.handover import AWAY_S, PRODUCERS, RETRY_S, HandOver
+from ingest.handover import AWAY_S, GIVE_UP_S, PRODUCERS, RETRY_S, HandOver
 from pulssi.errors import TransientError
 from pulssi.metrics import Metrics
 from pulssi.settings import GatewaySettings
@@ -78,6 +78,30 @@ def test_a_record_that_failed_for_good_is_sent_again_until_it_succeeds(run):
     assert run.handover.collect() == [one]
     assert run.handover.retry_in() is None
     assert run.metric("pulssi_errors_total", kind="kafka_send") == 3
+
+
+def fail_for(run, seconds):
+    until = run.now + seconds
+    while run.now < until:
+        run.client.finish(TransientError("fatal"))
+        run.handover.collect()
+        run.now += RETRY_S
+
+
+def test_a_client_that_does_nothing_but_fail_is_given_up(run):
+    run.handover.offer([record(1), record(2)])
+    with pytest.raises(TransientError, match="nothing but fail"):
+        fail_for(run, GIVE_UP_S + 5)
+
+
+def test_a_client_that_succeeds_now_and_then_is_kept(run):
+    for number in range(5):
+        run.handover.offer([record(number)])
+        fail_for(run, GIVE_UP_S - 5)
+        while len(run.handover):
+            run.client.finish()
+            run.handover.collect()
+            run.now += RETRY_S
 
 
 def test_a_full_client_is_asked_again_later(run):
