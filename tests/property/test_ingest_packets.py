@@ -78,20 +78,20 @@ def cut(data, places):
     return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
-@settings(max_examples=150, derandomize=True)
+@settings(max_examples=150, derandomize=True, deadline=None)
 @given(st.lists(publishes() | others, max_size=8), st.lists(st.integers(0, 10**6), max_size=10))
 def test_any_cut_of_the_stream_gives_the_packets_that_went_in(packets, places):
     stream = b"".join(raw for raw, _ in packets)
     assert read_in_pieces(cut(stream, places)) == [parsed for _, parsed in packets]
 
 
-@settings(max_examples=400, derandomize=True)
+@settings(max_examples=400, derandomize=True, deadline=None)
 @given(st.binary(max_size=400), st.lists(st.integers(0, 10**6), max_size=10))
 def test_garbage_never_crashes_and_is_the_same_however_cut(garbage, places):
     assert read_in_pieces(cut(garbage, places)) == read_in_pieces([garbage])
 
 
-@settings(max_examples=300, derandomize=True)
+@settings(max_examples=300, derandomize=True, deadline=None)
 @given(publishes(), st.data())
 def test_a_spoilt_publish_is_malformed_or_another_publish_and_stays_inside_its_packet(one, data):
     raw, _ = one
@@ -102,14 +102,14 @@ def test_a_spoilt_publish_is_malformed_or_another_publish_and_stays_inside_its_p
             assert sum(map(len, seen[1:4])) < len(spoilt)
 
 
-@settings(max_examples=200, derandomize=True)
+@settings(max_examples=200, derandomize=True, deadline=None)
 @given(replies())
 def test_reply_to_reads_what_paho_writes(case):
     properties, expected = case
     assert reply_to(properties) == expected
 
 
-@settings(max_examples=300, derandomize=True)
+@settings(max_examples=300, derandomize=True, deadline=None)
 @given(st.binary(max_size=60))
 def test_reply_to_never_crashes_on_garbage(garbage):
     try:
@@ -119,7 +119,7 @@ def test_reply_to_never_crashes_on_garbage(garbage):
     assert found is None or sum(map(len, found)) <= len(garbage)
 
 
-@settings(max_examples=100, derandomize=True)
+@settings(max_examples=100, derandomize=True, deadline=None)
 @given(publishes(), st.integers(0, 10**6))
 def test_missing_never_asks_for_more_than_the_packet_has(one, place):
     raw, _ = one
@@ -155,7 +155,7 @@ def test_pubacks_are_written_in_order_as_one_piece():
     assert pubacks([]) == b""
 
 
-@settings(max_examples=100, derandomize=True)
+@settings(max_examples=100, derandomize=True, deadline=None)
 @given(topics, payloads, st.binary(max_size=60))
 def test_what_publish_writes_scan_reads(topic, payload, correlation):
     (one,), _, other = scan(publish(topic, payload, correlation))
