@@ -33,8 +33,8 @@ def inputs(system: Installation, ledger: Path, duration_s: float | None) -> list
     if duration_s is not None:
         city += ["--for", f"{duration_s}s"]
     replays = {
-        "buses": ["replay", "hfp", "--loop"],
-        "sensors": ["replay", "epa", "--loop"],
+        "buses": ["replay", "hfp", "--speed", "60", "--loop"],
+        "sensors": ["replay", "epa", "--speed", "60", "--loop"],
     }
     children = [_input(system, ledger, "city", city)]
     return children + [_input(system, ledger, name, words) for name, words in replays.items()]
