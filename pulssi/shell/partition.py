@@ -12,6 +12,9 @@ from pulssi.shell.snapshots import Slot, Snapshot, pack
 from pulssi.shell.transport import Batch
 from pulssi.topics import Topics
 
+_SAVED_BYTES_PER_S = 4 << 20
+"""A large state is saved less often, so that snapshots never take more of Kafka than this for each partition."""
+
 
 class GapError(PulssiError):
     """Records are missing between what was processed and what came; only a fresh start from the snapshot is safe."""
@@ -31,8 +34,9 @@ class Partition:
         self.next_offset = next_offset
         self.epoch = 0
         self.processor = processor
-        self.saved_at = time.monotonic()
         self._topics = topics
+        self._saved_at = time.monotonic()
+        self._rest_s = 0.0
         self._dirty = False
         self._working = asyncio.Lock()
         self._saving = asyncio.Lock()
@@ -75,7 +79,7 @@ class Partition:
         """Save the state if it changed, once all that it has given out is stored; bytes written."""
         async with self._saving:
             async with self._working:
-                self.saved_at = time.monotonic()
+                self._saved_at = time.monotonic()
                 if not self._dirty:
                     return 0
                 state, next_offset, given = self.processor.snapshot(), self.next_offset, outbox.number
@@ -86,4 +90,9 @@ class Partition:
             place, headers = self.slot.place(self._topics), self.slot.headers(next_offset)
             await outbox.send([Output(self._topics.state, place, self.slot.key, value, headers)])
             await outbox.confirmed(outbox.number)
+            self._rest_s = len(value) / _SAVED_BYTES_PER_S
             return len(value)
+
+    def due(self, interval_s: float) -> bool:
+        """Whether it is time for the next snapshot."""
+        return time.monotonic() - self._saved_at >= max(interval_s, self._rest_s)

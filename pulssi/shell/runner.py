@@ -291,7 +291,7 @@ class Shell:
                 continue
             now = time.monotonic()
             for partition in list(self._owned.values()):
-                if now - partition.saved_at >= self._interval_s:
+                if partition.due(self._interval_s):
                     await self._save(partition)
             if now - ticked >= _TICK_S:
                 ticked = now

@@ -91,6 +91,14 @@ class Entities:
         empty = slowest == np.iinfo(np.int64).max
         return np.where(self.is_route, np.where(empty, clock - idle_us, slowest), progress)
 
+    def silent(self, clock: int, idle_us: int) -> np.ndarray:
+        """Progress of what is silent, us UTC, and `NEVER` for what is not."""
+        live = self.received > clock - idle_us
+        on_route = self.route[live & (self.route >= 0)]
+        live = live.copy()
+        live[on_route] = True
+        return np.where(live, NEVER, self.progress(clock, idle_us))
+
     def describe(self, index: int) -> list[SeriesInfo]:
         """What the series of one entity are called."""
         name = self.names[index]

@@ -1,7 +1,8 @@
 """processor: the pure core of one partition of `pulssi.vehicles`: delays and on-time share over rolling windows
 
 Every record is worked on by itself, so that the rows are the same however records are batched. The clock is the newest
-receive time that was read; it decides who is silent and what is too old, and is never the clock of this machine.
+receive time that was read; it decides who is silent and what is too old, and is never the clock of this machine. Once
+in a second of it windows are given out, so that vehicles whose minute is over share the work.
 """
 
 from __future__ import annotations
@@ -22,8 +23,19 @@ from streams.transit import snapshot as snapshots
 from streams.transit.board import Board
 from streams.transit.entities import Entities, us
 from streams.transit.events import AHEAD_S_MAX, Events
-from streams.transit.store import ROW, Store
+from streams.transit.store import (
+    DELAY_S,
+    EVENT_ID,
+    EVENT_TIME,
+    RECEIVE_TIME,
+    ROUTE,
+    STOP_VISIT,
+    VEHICLE,
+    Store,
+)
 from streams.transit.windows import delays, shares
+
+_BEAT_US = 1_000_000
 
 
 class TransitProcessor:
@@ -74,14 +86,17 @@ class TransitProcessor:
             except PoisonError as error:
                 outputs.append(self._dead_letter(record, error))
                 continue
+            beat = events.clock // _BEAT_US > self._clock // _BEAT_US
             rows += self._advance(events.clock, record.offset)
             outputs += self._take(events)
-            rows += self._due_rows(self._clock, record.offset)
+            if beat:
+                rows += self._due_rows(self._progress(), record.offset)
         return outputs + self._frames(rows)
 
     def tick(self, now: int) -> list[Output]:
         """Windows of what has fallen silent; `now` in us UTC."""
-        return self._frames(self._due_rows(max(now, self._clock), -1))
+        silent = self._entities.silent(max(now, self._clock), self._idle_us)
+        return self._frames(self._due_rows(silent, -1))
 
     def snapshot(self) -> bytes:
         """The whole state, exactly."""
@@ -107,7 +122,7 @@ class TransitProcessor:
             setattr(self._entities, column, arrays[column])
         self._board.changed, self._board.revision = arrays["changed"], arrays["revision"]
         rows = arrays["rows"]
-        self._store.fill(rows, rows["event_time"] // self._pane_us)
+        self._store.fill(rows, rows[EVENT_TIME] // self._pane_us)
 
     # -- taking events
 
@@ -121,20 +136,27 @@ class TransitProcessor:
         index = np.full(len(events.names) + 1, -1, np.int64)
         index[used] = self._entities.index([events.names[one] for one in used.tolist()])
         self._board.grow(len(self._entities))
-        rows = np.empty(len(events), ROW)
-        for column in ("event_id", "event_time", "receive_time", "delay_s", "stop_visit"):
-            rows[column] = getattr(events, column)
-        rows["vehicle"], rows["route"] = index[events.vehicle], index[events.route]
-        pane = rows["event_time"] // self._pane_us
+        rows = np.stack(
+            (
+                events.event_id,
+                events.event_time,
+                events.receive_time,
+                events.delay_s,
+                index[events.vehicle],
+                index[events.route],
+                events.stop_visit,
+            ),
+        )
+        pane = events.event_time // self._pane_us
         new = self._store.add(rows, pane)
         if len(new):
-            self._note(rows[new], pane[new])
+            self._note(rows[:, new], pane[new])
         return [output for one in range(known, len(self._entities)) for output in self._descriptions(one)]
 
     def _note(self, rows: np.ndarray, pane: np.ndarray) -> None:
         """Progress of vehicles, and the windows that new rows change."""
-        vehicle, route = rows["vehicle"].astype(np.int64), rows["route"].astype(np.int64)
-        self._entities.seen(vehicle, route, rows["event_time"], rows["receive_time"])
+        vehicle, route = rows[VEHICLE], rows[ROUTE]
+        self._entities.seen(vehicle, route, rows[EVENT_TIME], rows[RECEIVE_TIME])
         for number in np.unique(pane).tolist():
             inside = pane == number
             touched = np.unique(np.r_[vehicle[inside], route[inside]])
@@ -146,7 +168,7 @@ class TransitProcessor:
         first = (self._clock - self._horizon_us) // self._pane_us
         if first <= self._board.first:
             return []
-        rows = self._due_rows(self._clock, position)
+        rows = self._due_rows(self._progress(), position)
         self._forget(first)
         return rows
 
@@ -159,7 +181,7 @@ class TransitProcessor:
             return
         self._pruned = first
         rows = self._store.all()
-        held = np.unique(np.r_[rows["vehicle"], rows["route"]].astype(np.int64))
+        held = np.unique(rows[[VEHICLE, ROUTE]])
         live = np.flatnonzero(self._entities.received >= self._clock - self._horizon_us)
         routes = self._entities.route[live]
         keep = np.unique(np.r_[held[held >= 0], live, routes[routes >= 0]])
@@ -169,9 +191,11 @@ class TransitProcessor:
 
     # -- giving out windows
 
-    def _due_rows(self, clock: int, position: int) -> list[Indicators]:
+    def _progress(self) -> np.ndarray:
+        return self._entities.progress(self._clock, self._idle_us)
+
+    def _due_rows(self, progress: np.ndarray, position: int) -> list[Indicators]:
         """Rows of the windows that are complete now, or were and have changed."""
-        progress = self._entities.progress(clock, self._idle_us)
         due = self._board.due((progress - self._lateness_us) // self._pane_us)
         if len(due) == 0:
             return []
@@ -197,14 +221,13 @@ class TransitProcessor:
         wanted = np.full(len(self._entities) + 1, -1, np.int64)
         wanted[entity] = revision
         found = []
-        for column in ("vehicle", "route"):
-            mine = rows[wanted[rows[column]] >= 0]
-            if len(mine):
-                key = mine[column].astype(np.int64)
-                found.append(self._delay_rows(key, mine, wanted))
-                stops = mine["stop_visit"]
-                if column == "route" and stops.any():
-                    found.append(self._on_time_rows(key[stops], mine[stops], wanted))
+        for column in (VEHICLE, ROUTE):
+            mine = rows[:, wanted[rows[column]] >= 0]
+            if mine.shape[1]:
+                found.append(self._delay_rows(mine[column], mine, wanted))
+                stops = mine[:, mine[STOP_VISIT] > 0]
+                if column == ROUTE and stops.shape[1]:
+                    found.append(self._on_time_rows(stops[ROUTE], stops, wanted))
         for one in found:
             one.window_start[:] = (end - length) * self._pane_us
             one.window_s[:] = length * self._pane_us // 1_000_000
@@ -214,13 +237,7 @@ class TransitProcessor:
         return found
 
     def _delay_rows(self, key: np.ndarray, rows: np.ndarray, revision: np.ndarray) -> Indicators:
-        groups = delays(
-            key,
-            rows["delay_s"].astype(np.int64),
-            rows["event_time"],
-            rows["event_id"],
-            rows["receive_time"],
-        )
+        groups = delays(key, rows[DELAY_S], rows[EVENT_TIME], rows[EVENT_ID], rows[RECEIVE_TIME])
         found = Indicators.empty(len(groups.key))
         found.series_id[:] = self._entities.delay_series[groups.key]
         found.kind[:] = IndicatorKind.DELAY
@@ -233,9 +250,9 @@ class TransitProcessor:
         return found
 
     def _on_time_rows(self, key: np.ndarray, rows: np.ndarray, revision: np.ndarray) -> Indicators:
-        delay_s = rows["delay_s"]
+        delay_s = rows[DELAY_S]
         on_time = (delay_s >= self._early_s) & (delay_s <= self._late_s)
-        keys, n, share, receive_time = shares(key, on_time, rows["receive_time"])
+        keys, n, share, receive_time = shares(key, on_time, rows[RECEIVE_TIME])
         found = Indicators.empty(len(keys))
         found.series_id[:] = self._entities.on_time_series[keys]
         found.kind[:] = IndicatorKind.ON_TIME

@@ -1,57 +1,51 @@
-"""store: the events of the last hours, by pane, so that every window can be made again when a late one comes"""
+"""store: the events of the last hours, by pane, so that every window can be made again when a late one comes
+
+Rows are columns of one int64 matrix of shape (7, n): event_id, event_time, receive_time, delay_s, vehicle, route,
+stop_visit. The chunks of a pane are sorted by event id and merged when they are of like size, so a pane of n events has
+about log n chunks, and whether an event is known costs as many binary searches.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
-ROW = np.dtype(
-    [
-        ("event_id", np.int64),
-        ("event_time", np.int64),
-        ("receive_time", np.int64),
-        ("delay_s", np.int32),
-        ("vehicle", np.int32),
-        ("route", np.int32),
-        ("stop_visit", np.bool_),
-    ],
-)
+EVENT_ID, EVENT_TIME, RECEIVE_TIME, DELAY_S, VEHICLE, ROUTE, STOP_VISIT = range(7)
+FIELDS = 7
+
+
+def no_rows() -> np.ndarray:
+    """A matrix without rows."""
+    return np.empty((FIELDS, 0), np.int64)
 
 
 class Store:
-    """Rows of `ROW` by the number of their pane; each event is held once."""
+    """Rows by the number of their pane; each event is held once."""
 
     def __init__(self) -> None:
         self._panes: dict[int, list[np.ndarray]] = {}
 
     def add(self, rows: np.ndarray, pane: np.ndarray) -> np.ndarray:
         """Take rows that are not here yet; which of the given ones they were (sorted index)."""
-        taken = []
+        taken = [np.empty(0, np.int64)]
         for number in np.unique(pane).tolist():
             index = np.flatnonzero(pane == number)
-            _, first = np.unique(rows["event_id"][index], return_index=True)
-            index = index[np.sort(first)]
-            held = self._panes.get(number)
-            if held is not None:
-                index = index[~np.isin(rows["event_id"][index], self.pane(number)["event_id"])]
+            _, first = np.unique(rows[EVENT_ID, index], return_index=True)
+            index = index[first]
+            chunks = self._panes.get(number, [])
+            for chunk in chunks:
+                index = index[~_held(chunk[EVENT_ID], rows[EVENT_ID, index])]
             if len(index):
-                self._panes.setdefault(number, []).append(rows[index])
+                self._panes[number] = chunks
+                chunks.append(rows[:, index])
                 taken.append(index)
-        return np.sort(np.concatenate(taken)) if taken else np.empty(0, np.int64)
-
-    def pane(self, number: int) -> np.ndarray:
-        """All rows of one pane."""
-        chunks = self._panes.get(number)
-        if not chunks:
-            return np.empty(0, ROW)
-        if len(chunks) > 1:
-            self._panes[number] = chunks = [np.concatenate(chunks)]
-        return chunks[0]
+                while len(chunks) > 1 and 2 * chunks[-1].shape[1] >= chunks[-2].shape[1]:
+                    chunks[-2:] = [_merged(chunks[-2:])]
+        return np.sort(np.concatenate(taken))
 
     def between(self, first: int, end: int) -> np.ndarray:
-        """Rows of the panes [first, end)."""
-        return np.concatenate([np.empty(0, ROW), *(self.pane(number) for number in range(first, end))])
+        """Rows of the panes [first, end), in no particular order."""
+        chunks = [chunk for number in range(first, end) for chunk in self._panes.get(number, ())]
+        return np.concatenate([no_rows(), *chunks], axis=1)
 
     def drop_before(self, first: int) -> None:
         """Forget the panes before `first`."""
@@ -60,21 +54,29 @@ class Store:
 
     def rename(self, index: np.ndarray) -> None:
         """Give vehicles and routes new indexes; `index[-1]` stays -1."""
-        for number in self._panes:
-            rows = self.pane(number).copy()
-            rows["vehicle"], rows["route"] = index[rows["vehicle"]], index[rows["route"]]
-            self._panes[number] = [rows]
+        for chunks in self._panes.values():
+            for chunk in chunks:
+                chunk[VEHICLE], chunk[ROUTE] = index[chunk[VEHICLE]], index[chunk[ROUTE]]
 
     def all(self) -> np.ndarray:
-        """Every row, by pane."""
-        return np.concatenate([np.empty(0, ROW), *(self.pane(number) for number in sorted(self._panes))])
+        """Every row, by pane and event id: the same whatever way the events came."""
+        panes = [_merged(self._panes[number]) for number in sorted(self._panes)]
+        return np.concatenate([no_rows(), *panes], axis=1)
 
     def fill(self, rows: np.ndarray, pane: np.ndarray) -> None:
-        """Take the rows of a snapshot, which are by pane and without repetitions."""
+        """Take what `all` gave, with the pane of each row."""
         numbers, starts = np.unique(pane, return_index=True)
-        for number, chunk in zip(numbers.tolist(), _split(rows, starts), strict=True):
-            self._panes[number] = [chunk]
+        for number, chunk in zip(numbers.tolist(), np.split(rows, starts[1:], axis=1), strict=False):
+            self._panes[number] = [chunk.copy()]
 
 
-def _split(rows: np.ndarray, starts: np.ndarray) -> Iterable[np.ndarray]:
-    return np.split(rows, starts[1:]) if len(starts) else []
+def _held(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    place = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+    held: np.ndarray = ids[place] == wanted
+    return held
+
+
+def _merged(chunks: list[np.ndarray]) -> np.ndarray:
+    rows = np.concatenate(chunks, axis=1)
+    ordered: np.ndarray = rows[:, np.argsort(rows[EVENT_ID])]
+    return ordered

@@ -141,3 +141,23 @@ def test_a_damaged_snapshot_is_poison():
         decode(b"PLS0" + good[4:])
     with pytest.raises(PoisonError):
         decode(good[:-3] + b"xxx").state()
+
+
+def test_a_large_state_is_saved_less_often(monkeypatch):
+    moment = [100.0]
+    monkeypatch.setattr("pulssi.shell.partition.time.monotonic", lambda: moment[0])
+    monkeypatch.setattr("pulssi.shell.partition._SAVED_BYTES_PER_S", 10)
+    one, outbox = partition(), FakeOutbox()
+    assert not one.due(2.0)
+    moment[0] = 102.0
+    assert one.due(2.0)
+
+    async def run():
+        await one.feed(Batch(records(0, 1), 0, 0), outbox)
+        return await one.save(1, outbox)
+
+    written = asyncio.run(run())
+    moment[0] = 102.0 + written / 10 - 0.1
+    assert not one.due(2.0)
+    moment[0] += 0.2
+    assert one.due(2.0)
