@@ -93,13 +93,19 @@ class Outbox:
         while self._sent and self._sent[0].number <= number:
             await self._oldest()
 
-    def watch(self) -> None:
-        """Say so when Kafka has not confirmed anything for long; called about once a second."""
+    async def watch(self) -> None:
+        """Say so when Kafka does not answer or has not confirmed anything for long; called about once a second."""
         self._reap()
-        waiting = self._sent and time.monotonic() - self._sent[0].since > _SLOW_S
-        if waiting:
-            self._away("nothing confirmed")
         self._metrics.in_flight("output_bytes", self._bytes)
+        if self._sent and time.monotonic() - self._sent[0].since > _SLOW_S:
+            self._away("nothing confirmed")
+            return
+        try:
+            await asyncio.wait_for(self._producer.client.fetch_all_metadata(), _SLOW_S)
+        except (KafkaError, TimeoutError) as error:
+            self._away(error)
+        else:
+            self._back()
 
     async def _oldest(self) -> None:
         oldest = self._sent[0]

@@ -298,7 +298,7 @@ class Shell:
                 for tp, partition in list(self._owned.items()):
                     if not self._waiting(tp, partition):  # while catching up, silence is not known
                         await partition.tick(now_us(), self._outbox)
-                self._outbox.watch()
+                await self._outbox.watch()
                 self._show_lag()
 
     async def _save(self, partition: Partition) -> None:
@@ -341,7 +341,10 @@ async def _topics_of(bootstrap: str) -> set[str]:
 
 
 class _Bridge(logging.Handler):
-    """Warnings of Faust and aiokafka as lines of our own log."""
+    """Warnings of Faust as lines of our own log.
+
+    The Kafka clients say several times a second that Kafka is away; we say it once, so theirs are for debugging.
+    """
 
     def __init__(self, log: Log) -> None:
         super().__init__(logging.WARNING)
@@ -349,8 +352,10 @@ class _Bridge(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
+        client = record.name.partition(".")[0] in {"aiokafka", "kafka"}
+        write = self._log.debug if client else self._log.warning
         error = record.exc_info[1] if record.exc_info else None
-        self._log.log(record.levelno, "client", logger=record.name, message=record.getMessage(), error=repr(error))
+        write("client", logger=record.name, message=record.getMessage(), error=repr(error))
 
 
 def _bridge_logging(log: Log) -> None:

@@ -22,8 +22,14 @@ TOPICS = Topics("t", 4)
 
 class FakeProducer:
     def __init__(self):
+        self.client = self
+        self.answers = True
         self.futures = []
         self.refusals = []
+
+    async def fetch_all_metadata(self):
+        if not self.answers:
+            raise KafkaConnectionError
 
     async def send(self, *_, **__):
         if self.refusals:
@@ -128,7 +134,19 @@ def test_dead_letters_are_counted_by_reason():
         made = make()
         await made.send([output(topic=TOPICS.deadletters, reason="bad_frame")])
         made._producer.futures[0].set_result(None)
-        made.watch()
+        await made.watch()
         assert value(made, "pulssi_dropped_total", reason="bad_frame") == 1
+
+    asyncio.run(run())
+
+
+def test_an_idle_worker_notices_that_kafka_is_away_and_back_and_says_each_once():
+    async def run():
+        made = make()
+        for answers in (True, False, False, True, True):
+            made._producer.answers = answers
+            await made.watch()
+        assert made._presence._log.lines == ["away", "back"]
+        assert value(made, "pulssi_connected", target="kafka") == 1
 
     asyncio.run(run())
