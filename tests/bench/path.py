@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 import psycopg
 
 from deploy.local import Child, LocalServices
-from storage.latency import quantiles
+from storage.queries import latencies
 from tests.bench.measure import Meter, Peer, Result, rss_mib
 from tests.system import System, wait_for
 
@@ -137,24 +138,19 @@ def _quiet(system: System, root: Path, seconds: float) -> dict[str, float]:
         connection.execute("TRUNCATE latency_counts, alert_transitions, alerts CASCADE")
         _load(system.services, root / "quiet.npy", rate=QUIET_RATE_PER_S, seconds=seconds)
         _await_rows(system, [root / "warm.npy", root / "flood.npy", root / "quiet.npy"])
-        buckets = dict(
-            connection.execute(
-                "SELECT bucket, sum(n)::bigint FROM latency_counts WHERE what = 'readings' GROUP BY bucket"
-            ).fetchall()
-        )
+        store = {one.what: one for one in latencies(connection, datetime.fromtimestamp(0, UTC))}["readings"]
         row = connection.execute(
             """SELECT percentile_disc(array[0.5, 0.99])
                       WITHIN GROUP (ORDER BY extract(epoch FROM decided_time - event_time) * 1000)::float8[], count(*)
                FROM alert_transitions WHERE sequence = 0"""
         ).fetchone()
     (p50, p99), alerts = row if row and row[0] else ((float("nan"), float("nan")), 0)
-    store_p50, store_p99 = (1000 * one for one in quantiles(buckets, (0.5, 0.99)))
     return {
         "latency_ms_p50": float(p50),
         "latency_ms_p99": float(p99),
         "alerts": alerts,
-        "store_ms_p50": store_p50,
-        "store_ms_p99": store_p99,
+        "store_ms_p50": 1000 * store.p50_s,
+        "store_ms_p99": 1000 * store.p99_s,
     }
 
 

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import urllib.request
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 
-from storage.latency import quantiles
+from storage import queries
+from storage.tiers import tier_of
 
 _COUNTS = """
 SELECT (SELECT count(*) FROM readings), (SELECT count(*) FROM vehicle_events), (SELECT count(*) FROM indicators),
        (SELECT count(*) FROM alerts WHERE fired_time IS NOT NULL), (SELECT count(*) FROM dead_letters),
        (SELECT count(*) FROM outbox WHERE state = 'delivered')
 """
-_LATENCY = "SELECT bucket, sum(n)::bigint FROM latency_counts WHERE what = %s GROUP BY bucket"
 # From the sensor's own time of the reading that began an alert to the decision; a fresh sequence 0 of a threshold only,
 # since recordings and backlogs carry old times on purpose.
 _TO_ALERT = """
-SELECT percentile_disc(array[0.5, 0.99]) WITHIN GROUP (ORDER BY extract(epoch FROM decided_time - event_time) * 1000)
+SELECT percentile_disc(array[0.5, 0.99]) WITHIN GROUP (ORDER BY extract(epoch FROM decided_time - event_time))
 FROM alert_transitions
 WHERE condition = 'threshold' AND sequence = 0 AND decided_time - event_time BETWEEN '0 s' AND '10 s'
 """
@@ -72,15 +73,21 @@ def counts(connection: psycopg.Connection[Any]) -> Counts:
     return Counts(*row) if row else Counts()
 
 
-def latency_ms(connection: psycopg.Connection[Any]) -> dict[str, float | None]:
+def latency_ms(connection: psycopg.Connection[Any], since: datetime) -> dict[str, float | None]:
     """Milliseconds from receipt to commit, and from a sensor's clock to its alert; None = none yet."""
-    buckets = dict(connection.execute(_LATENCY, ("readings",)).fetchall())
-    store: list[float | None] = [1000 * one for one in quantiles(buckets, (0.5, 0.99))] or [None, None]
+    store = {one.what: one for one in queries.latencies(connection, since)}.get("readings")
     row = connection.execute(_TO_ALERT).fetchone()
     alert = row[0] if row and row[0] else [None, None]
-    named = zip(("accept_to_store_p50", "accept_to_store_p99"), store, strict=True)
-    also = zip(("sensor_to_alert_p50", "sensor_to_alert_p99"), alert, strict=True)
-    return {name: None if value is None else round(float(value), 1) for name, value in [*named, *also]}
+    return {
+        "accept_to_store_p50": _ms(store.p50_s if store else None),
+        "accept_to_store_p99": _ms(store.p99_s if store else None),
+        "sensor_to_alert_p50": _ms(alert[0]),
+        "sensor_to_alert_p99": _ms(alert[1]),
+    }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * float(seconds), 1)
 
 
 def open_alerts(connection: psycopg.Connection[Any], limit: int = 5) -> list[str]:
@@ -113,6 +120,4 @@ def scrape(port: int) -> Process:
 
 def tier(connection: psycopg.Connection[Any]) -> str:
     """What the database offers."""
-    from storage.tiers import tier_of
-
     return tier_of(connection)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
@@ -67,15 +68,16 @@ def run(settings: Settings, *, duration_s: float | None, as_json: bool, live: bo
         )
         with Supervisor(screen.say) as ours, psycopg.connect(system.database, autocommit=True) as connection:
             _prepare(system, ours, screen)
+            started = datetime.now(UTC)
             stop = _Stop(duration_s)
             with _inputs(system, screen, duration_s):
                 host, port = services.mqtt
                 screen.say(f"page {system.page} - MQTT {host}:{port} - Kafka {services.kafka} - Ctrl-C stops")
-                _watch(system, connection, screen, stop)
+                _watch(system, connection, screen, stop, started)
                 screen.say("stopping the inputs")
             screen.say("comparing every ledger with the database")
             account = _ledger(system)
-            report = _report(connection, account)
+            report = _report(connection, account, started)
     _tell(report, screen, as_json=as_json)
     return 0 if account.get("ok") else 1
 
@@ -100,12 +102,14 @@ def _inputs(system: Installation, screen: Screen, duration_s: float | None) -> I
         yield
 
 
-def _watch(system: Installation, connection: psycopg.Connection[Any], screen: Screen, stop: _Stop) -> None:
+def _watch(
+    system: Installation, connection: psycopg.Connection[Any], screen: Screen, stop: _Stop, started: datetime
+) -> None:
     while not stop:
         seen = figures.Figures(
             figures.counts(connection),
             {name: figures.scrape(system.metrics_ports[name]) for name in _STATIC},
-            figures.latency_ms(connection),
+            figures.latency_ms(connection, started),
             figures.open_alerts(connection),
         )
         screen.show(seen)
@@ -142,7 +146,7 @@ def _ledger(system: Installation) -> dict[str, Any]:
     return {**found, "ok": done.returncode == 0}
 
 
-def _report(connection: psycopg.Connection[Any], account: dict[str, Any]) -> dict[str, Any]:
+def _report(connection: psycopg.Connection[Any], account: dict[str, Any], started: datetime) -> dict[str, Any]:
     counts = asdict(figures.counts(connection))
     return {
         "tier": figures.tier(connection),
@@ -156,7 +160,7 @@ def _report(connection: psycopg.Connection[Any], account: dict[str, Any]) -> dic
         "dead_letters": counts["dead_letters"],
         "lost": account.get("lost"),
         "duplicates": account.get("duplicate"),
-        "latency_ms": figures.latency_ms(connection),
+        "latency_ms": figures.latency_ms(connection, started),
         **({} if account["ok"] else {"ledger": account}),
     }
 
