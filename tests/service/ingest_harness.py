@@ -112,7 +112,7 @@ class GatewayProcess:
             consumer.assign([ck.TopicPartition(topic, number, ck.OFFSET_BEGINNING) for number in partitions])
             found, ended = [], set()
             while len(ended) < len(partitions):
-                for message in consumer.consume(500, timeout=10):
+                for message in consumer.consume(500, timeout=0.2):
                     if message.error() is None:
                         found.append(message)
                     elif message.error().code() == ck.KafkaError._PARTITION_EOF:
