@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable
 
 from kafka import KafkaConsumer, TopicPartition
@@ -11,6 +13,8 @@ from pulssi.logs import Log, Presence
 
 _POLL_MS = 200
 _REQUEST_MS = 5_000
+_RETRY_S = (0.1, 0.5)
+_AWAY_S_MAX = 30.0
 
 
 class CompactedTopic:
@@ -32,13 +36,21 @@ class CompactedTopic:
         self._next = 0
 
     def read_to_end(self) -> None:
-        """Read on until the end that the topic has now; waits while Kafka is away."""
+        """Read on until the end that the topic has now; waits while Kafka is away, but not for ever.
+
+        Raises:
+            KafkaError: Kafka is away for longer than the caller, who can do nothing else meanwhile, should stand still.
+        """
+        deadline = time.monotonic() + _AWAY_S_MAX
         while True:
             try:
                 self._read()
             except KafkaError as error:
                 self._presence.away(error)
                 self.close()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(random.uniform(*_RETRY_S))  # noqa: S311  jitter, no secret
             else:
                 self._presence.back()
                 return

@@ -162,16 +162,18 @@ class Shell:
         return app
 
     async def _leave(self) -> None:
-        """Save everything, leave the group, close."""
+        """Save everything, leave the group, close; without Kafka end after a while unsaved, as after a crash."""
         self._app.consumer.stop_flow()
-        await self._guarded(self._save_all())
-        self._owned.clear()
-        self._app.consumer.leave_on_stop()
         try:
+            await asyncio.wait_for(self._guarded(self._save_all()), _STOP_S_MAX)
+            self._owned.clear()
+            self._app.consumer.leave_on_stop()
             await asyncio.wait_for(self._app.stop(), _STOP_S_MAX)
+            await asyncio.wait_for(self._outbox.stop(), _STOP_S_MAX)
         except TimeoutError:
-            self._log.warning("slow_stop", seconds=_STOP_S_MAX)
-        await self._outbox.stop()
+            self._log.warning("stopped_unsaved", seconds=_STOP_S_MAX)
+            sys.stderr.flush()
+            os._exit(0)
         self._log.info("stopped")
 
     def _die(self, kind: str, error: BaseException | None) -> NoReturn:

@@ -160,7 +160,10 @@ def _ours(load: Load, readings: int, latency_s: float) -> Result:
     try:
         rate, cpu_us = _measure(worker.pid, lambda: _received(port, load.topics.readings), frames, total / frames)
         rss = rss_mib(worker.pid)
-        more = {"readings": total, "frame": FRAME, "series": load.series, **_latency(load, latency_s)}
+        more = {"readings": total, "frame": FRAME, "series": load.series}
+        before = cpu_s(worker.pid)
+        more |= _latency(load, latency_s)
+        more["live_cpu_share"] = (cpu_s(worker.pid) - before) / latency_s
     finally:
         worker.terminate()
         worker.wait(30)

@@ -78,10 +78,10 @@ class Worker:
         self.process.kill()
         self.process.wait(10)
 
-    def stop(self) -> int:
+    def stop(self, timeout_s: float = 20.0) -> int:
         """SIGTERM and the exit code."""
         self.process.terminate()
-        return self.process.wait(20)
+        return self.process.wait(timeout_s)
 
 
 class Bench:

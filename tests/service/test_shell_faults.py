@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import time
@@ -167,3 +168,22 @@ def test_the_snapshot_that_has_come_furthest_is_loaded_wherever_it_stands(bench)
         slot: (100, b"100"),
         other: (599, b"x"),
     }
+
+
+def test_a_worker_is_stopped_while_kafka_is_away_and_goes_on_when_it_is_back(bench, local_services):
+    run = bench(seed=9)
+    worker = run.worker()
+    worker.wait_for("assigned")
+    run.produce(200)
+    run.wait_done()
+    run.produce(100)
+    kafka = local_services.supervisor.pid("kafka")
+    os.kill(kafka, signal.SIGSTOP)
+    try:
+        assert worker.stop(timeout_s=40) == 0
+    finally:
+        os.kill(kafka, signal.SIGCONT)
+    again = run.worker()
+    run.wait_done()
+    assert again.stop() == 0
+    run.assert_exact()
