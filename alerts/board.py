@@ -23,7 +23,9 @@ from pulssi.times import US_PER_S
 
 Transitions = list[AlertTransition]
 
-_REVISION_BITS = 16
+_REVISION_BITS = 29
+_REVISION_MAX = (1 << (_REVISION_BITS - 1)) - 1
+"""Provisional windows have negative revisions: older than the real ones, but each newer than the one before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class Board:
         progress = time
         if source.kind != IndicatorKind.READING:
             time = time + source.window_s * US_PER_S
-            revision = np.clip(rows.revision[chosen], 0, (1 << _REVISION_BITS) - 1)
+            revision = np.clip(rows.revision[chosen], -_REVISION_MAX, _REVISION_MAX)
             progress = (time // US_PER_S << _REVISION_BITS) + revision
         value = getattr(rows, source.column)[chosen].astype(np.float64, copy=False)
         steps = layer.see(numbers[chosen], progress, time, value)

@@ -78,7 +78,10 @@ INDICATORS = pa.schema(
         ("revision", pa.int32()),
         ("flags", pa.int32()),  # pulssi.quality bits of everything in the window
         ("receive_time", pa.int64()),  # newest receive time that went in: age and latency are measured from it
-        ("position", pa.int64()),  # offset of the source record that gave this row: a replayed row is known by it
+        (
+            "position",
+            pa.int64(),
+        ),  # offset of the source record that gave this row; see pulssi.partitions on replays
     ],
 )
 

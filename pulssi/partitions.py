@@ -3,7 +3,8 @@
 Everything derived from one partition of a source topic lives in one `Processor`. The shell loads its last snapshot,
 seeks to the offset after it, feeds records in order, sends what comes out and saves snapshots; it never skips and never
 feeds a record twice to the same state. After a crash some outputs are sent again: they are the same rows with the same
-keys, and readers tell them by key and revision, or by `position`.
+keys, and readers tell them by key and revision. `position` says which source record gave a row, and is no proof that a
+row was seen: a record can give more rows than fit into one output, and a crash may fall between two of them.
 """
 
 from __future__ import annotations

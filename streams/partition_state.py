@@ -31,7 +31,7 @@ VERSION = 1
 ADVANCE_PANES = 16
 """How far the newest pane of a series may move in one step; further moves take more steps."""
 
-PROVISIONAL_REVISION = -(1 << 30)
+PROVISIONAL_REVISION = -(1 << 28)
 """Revisions of windows that only the passing of time has shown start here and rise with each reading in the window."""
 
 

@@ -16,7 +16,10 @@ from streams.catalogue import Lookup
 from streams.partition_state import Counts, PartitionState
 
 FRAME_ROWS = 5000
-"""Rows in a frame at most: 0.7 MB, below the 1 MiB that Kafka clients send by default."""
+"""Rows in a frame at most: 0.7 MB, below the 1 MiB that Kafka clients send by default.
+
+A cut may fall between rows of one position, so readers know rows by key and revision (`pulssi.partitions`).
+"""
 
 _TIME_MAX = 1 << 53
 """Times beyond it (year 2255) are no times of ours."""

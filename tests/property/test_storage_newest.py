@@ -9,7 +9,7 @@ from storage.rows import newest, order
 from storage.tables import READINGS
 from tests.storage_samples import readings
 
-ROW = st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2))
+ROW = st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(0, 2), st.integers(0, 2), st.integers(-2, 2))
 
 
 def table(rows: list[tuple[str, int, int, int]]) -> pa.RecordBatch:

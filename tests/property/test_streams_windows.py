@@ -25,7 +25,7 @@ T0 = 1_700_000_040 * S
 LIMITS = {1: (-10.0, 50.0), 2: (-math.inf, math.inf), -3: (0.0, 1.0), 4: (-1e9, 1e9)}
 STREAMS = StreamsSettings(windows_s=(120, 300), lateness_s_max=20, horizon_s=600, idle_s=90, series_max=100)
 
-slow = settings(deadline=None, max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
+slow = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 
 def lookup(ids):

@@ -108,11 +108,17 @@ def test_indicators_only_by_newer_revisions(feed, owner, careful):
         base = {"series_id": 1, "window_start": start, "revision": revision, "value": value}
         return {**base, "std": math.nan, **more}
 
+    provisional = [window(0, -9, 0.1), window(300, -9, 0.2), window(300, -8, 0.3), window(600, -9, 0.4, window_s=60)]
+    feed((Content.INDICATORS, indicators(provisional).encode()), careful=careful)
+    found = f"window_s, {seconds('window_start')}, revision, value, std FROM"
+    assert rows(owner, f"SELECT {found} indicators_latest ORDER BY 1") == [
+        (60, 600, -9, 0.4, None),
+        (300, 300, -8, 0.3, None),
+    ]
     first = [window(0, 0, 1.0), window(300, 0, 2.0), window(0, 2, 3.0), window(0, 1, 4.0)]
     feed((Content.INDICATORS, indicators(first).encode()), careful=careful)
     second = [window(0, 1, 5.0), window(300, 1, 6.0, std=0.5), window(0, 2, 7.0), window(600, 0, 8.0, window_s=60)]
     feed((Content.INDICATORS, indicators(second).encode()), careful=careful)
-    found = f"window_s, {seconds('window_start')}, revision, value, std FROM"
     assert rows(owner, f"SELECT {found} indicators ORDER BY 1, 2") == [
         (60, 600, 0, 8.0, None),
         (300, 0, 2, 3.0, None),

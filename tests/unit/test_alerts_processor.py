@@ -190,6 +190,16 @@ def test_a_new_revision_of_the_newest_window_is_judged_and_the_same_one_is_not()
     assert bench.window(3540, 190, revision=9) == []  # an older window is history
 
 
+def test_a_provisional_window_is_older_than_the_real_one_and_newer_than_one_of_fewer_readings():
+    bench = Bench(HOURLY)
+    assert words(bench.window(3600, 190, revision=-(1 << 28) + 60)) == ["firing 3600"]
+    assert bench.window(3600, 170, revision=-(1 << 28) + 60) == []
+    assert words(bench.window(3600, 170, revision=-(1 << 28) + 61)) == ["resolved 3600"]
+    assert words(bench.window(3600, 190, revision=0)) == ["firing 3600"]
+    assert bench.window(3600, 170, revision=-(1 << 28) + 62) == []
+    assert words(bench.window(3660, 170, revision=-(1 << 28) + 1)) == ["resolved 3660"]
+
+
 def test_windows_are_not_decoded_when_no_rule_asks_for_them():
     bench = Bench(FAST)
     assert bench.core.process([Record(0, None, b"not even a frame", {"kinds": b"window"})]) == []

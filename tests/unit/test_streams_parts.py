@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pulssi.errors import PoisonError, Reason
@@ -29,21 +29,18 @@ from streams.sketch import (
 )
 
 S = 1_000_000
-calm = settings(deadline=None, derandomize=True)
 numbers = st.floats(-1e30, 1e30).filter(lambda x: x == 0 or abs(x) > 1e-30)
 
 
 # grouping
 
 
-@calm
 @given(st.lists(st.integers(0, 5), max_size=50))
 def test_order_by_is_a_stable_sort(keys):
     keys = np.array(keys, np.int64)
     assert order_by(keys).tolist() == np.argsort(keys, kind="stable").tolist()
 
 
-@calm
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(-9, 9)), max_size=60))
 def test_running_max_and_shift_stay_within_their_runs(rows):
     rows.sort(key=lambda row: row[0])
@@ -67,7 +64,6 @@ def test_ranges_run_one_after_the_other():
 # sketch
 
 
-@calm
 @given(st.lists(numbers, min_size=1, max_size=200))
 def test_a_code_is_within_the_stated_error_and_sorts_as_its_value(values):
     values = np.array(sorted(values))
@@ -83,7 +79,6 @@ def test_values_beyond_float32_keep_their_sign_and_order():
     assert (np.diff(codes.astype(np.int64)) > 0).all()
 
 
-@calm
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), numbers), max_size=120), st.booleans())
 def test_quantiles_of_nested_groups_are_the_nearest_ranks(rows, merged):
     owner = np.array([row[0] for row in rows], np.int64)
@@ -105,7 +100,6 @@ def test_quantiles_of_nested_groups_are_the_nearest_ranks(rows, merged):
                 assert found[g, i, who] == values_of(np.array([code], np.uint16))[0]
 
 
-@calm
 @given(st.lists(st.lists(numbers | st.none(), min_size=6, max_size=6), max_size=20))
 def test_quantiles_of_rows_are_those_of_entries(rows):
     values = np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64).reshape(-1, 6)
@@ -120,7 +114,6 @@ def test_quantiles_of_rows_are_those_of_entries(rows):
 # lists
 
 
-@calm
 @given(st.lists(st.one_of(st.tuples(st.integers(0, 6), st.integers(1, 40)), st.integers(0, 6)), max_size=30))
 def test_lists_hold_what_dictionaries_hold(steps):
     lists, told, number = Lists(np.uint32, 4), {cell: [] for cell in range(7)}, 0
@@ -150,7 +143,6 @@ def test_lists_hold_what_dictionaries_hold(steps):
 # series table
 
 
-@calm
 @given(st.lists(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 9), max_size=40), max_size=8))
 def test_rows_are_dense_in_the_order_of_first_sight(batches):
     table, told = SeriesTable(50), {}
