@@ -76,6 +76,8 @@ class KafkaSettings(Section):
     """How often a consumer shows that it lives."""
     fetch_bytes_max: Positive = 2 << 20
     """Bytes of one partition that a stream worker takes from Kafka at once."""
+    gather_ms_max: Annotated[int, Field(ge=0)] = 30
+    """Longest rest of a stream processor between two fetches; it rests as long as it worked, so that batches grow."""
     in_flight_bytes_max: Positive = 32 << 20
     """Output of one stream worker that Kafka has not confirmed yet; over it processing waits."""
 

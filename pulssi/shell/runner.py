@@ -84,6 +84,7 @@ class Shell:
         log: Log,
     ) -> None:
         self.epoch = 0
+        self.worked_s = 0.0
         self._group = group
         self._kafka = kafka
         self._topics = kafka.topics
@@ -143,7 +144,7 @@ class Shell:
         await asyncio.sleep(random.uniform(*_RETRY_S))  # noqa: S311  jitter, no secret
 
     def _make_app(self, instance: str, folder: Path) -> Any:
-        fetching = Fetching(self._batch_bytes_max, self._kafka.fetch_bytes_max)
+        fetching = Fetching(self._batch_bytes_max, self._kafka.fetch_bytes_max, self._kafka.gather_ms_max / 1000)
         consumer = type("BoundConsumer", (ShellConsumer,), {"assignments": self, "fetching": fetching})
         app = make_app(
             self._group,
@@ -277,7 +278,9 @@ class Shell:
         partition = self._owned.get(tp)
         if partition is None:
             return
+        began = time.perf_counter()
         count = await partition.feed(batch, self._outbox)
+        self.worked_s += time.perf_counter() - began
         if count:
             age_s = time.time() - batch.newest_ms / 1000
             self._metrics.received(tp.topic, "records", count)
