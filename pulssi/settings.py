@@ -171,7 +171,7 @@ class StreamsSettings(Section):
     """Kafka consumer group and key of the snapshots."""
     pane_s: Annotated[int, Field(ge=1, le=3600)] = 60
     """Length of a pane; windows slide by it."""
-    windows_s: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=16)] = (300, 900, 3600)
+    windows_s: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=16)] = (60, 300, 900, 3600)
     """Lengths of the rolling windows."""
     lateness_s_max: Positive = 30
     """How far behind the newest event time of its series a reading may come without a revision."""

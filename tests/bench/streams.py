@@ -32,6 +32,7 @@ from pulssi.frames import Indicators, Readings
 from pulssi.messages import SeriesInfo, to_json
 from pulssi.series import partition_of, series_id
 from pulssi.topics import Content, Topics, headers
+from tests.bench import _streams_core
 from tests.bench.measure import Peer, Result, cpu_s, rss_mib
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +43,9 @@ GATHER_S = 0.02
 
 
 def main(argv: list[str]) -> int:
-    """Run the bench; the last line is one JSON object."""
+    """Run the bench; the last line is one JSON object. With `--core` it is that of the pure core alone."""
+    if "--core" in argv:
+        return _streams_core.main([one for one in argv if one != "--core"])
     parser = argparse.ArgumentParser(prog="pulssi bench streams")
     parser.add_argument("--json", action="store_true", help="the result is JSON in any case")
     parser.add_argument("--readings", type=int, default=3_000_000, help="readings of ours")
