@@ -88,12 +88,9 @@ class Framer:
         return full
 
     def due(self, now: int) -> list[Record]:
-        """Records of the frames that have waited long enough."""
-        closed: list[Record] = []
-        for frame in self.frames:
-            if frame.joined and now - frame.opened >= self._delay_us:
-                closed += self._close(frame)
-        return closed
+        """Records of every frame, once one of them has waited long enough: together they are one request to Kafka."""
+        deadline = self.deadline()
+        return self.flush() if deadline is not None and now >= deadline else []
 
     def flush(self) -> list[Record]:
         """Records of every frame that holds anything."""

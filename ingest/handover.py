@@ -23,7 +23,7 @@ from pulssi.metrics import Metrics
 Done = Callable[[Exception | None], None]
 """Called once, from any thread, when a record is confirmed (None) or has failed."""
 
-LINGER_MS = 0
+LINGER_MS = 3
 """A frame is a batch already, and those of other partitions come in the same breath."""
 BATCH_BYTES = 1 << 20
 REQUEST_BYTES_MAX = 8 << 20
