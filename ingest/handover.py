@@ -24,7 +24,7 @@ Done = Callable[[Exception | None], None]
 """Called once, from any thread, when a record is confirmed (None) or has failed."""
 
 LINGER_MS = 3
-"""A frame is a batch already, and those of other partitions come in the same breath."""
+"""A frame is a batch already; so long for those of the other partitions to join its request."""
 BATCH_BYTES = 1 << 20
 REQUEST_BYTES_MAX = 8 << 20
 """As `max.message.bytes` of our topics."""
