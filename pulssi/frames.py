@@ -97,6 +97,7 @@ class IndicatorKind(IntEnum):
     AIR_INDEX = 5  # value = index number, class_ = class
     TRAFFIC = 6  # value = share of free-flow speed, class_ = class
     HEADWAY = 7  # value = cvh, class_ = level of service
+    FLAGS = 8  # settled quality flags of the reading at window_start, which replace those of its READING row
 
 
 _END_BYTES = 8

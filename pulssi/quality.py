@@ -24,5 +24,22 @@ class Quality(IntFlag):
     PROVISIONAL = 1 << 12  # the check may still change until the horizon has passed
 
 
+MEANINGS = {
+    Quality.RANGE: "outside the valid range of its quantity",
+    Quality.STEP: "changed by more than the largest credible step since the reading before it",
+    Quality.STUCK: "the value stands still for longer than is credible, or far longer than it ever did",
+    Quality.SPIKE: "far from the median of the readings around it, and nothing near follows it there",
+    Quality.GAP: "the first one after a silence of more than five usual intervals",
+    Quality.CLOCK: "received more than a minute before its own time: the clock of the device is wrong",
+    Quality.LATE: "older than the horizon: stored, and in no window",
+    Quality.DUPLICATE: "seen before with the same series and time: not stored again",
+    Quality.NEIGHBOUR: "disagrees with the stations around it",
+    Quality.DRIFT: "moves away from a reference station",
+    Quality.HUMIDITY: "particles counted by light in air so humid that droplets count too",
+    Quality.CHANNELS: "the two channels of one sensor disagree",
+    Quality.PROVISIONAL: "flags beside it may change until the horizon has passed and the neighbours are known",
+}
+"""What each flag says, in one line."""
+
 EXCLUDED = Quality.RANGE | Quality.STUCK | Quality.CLOCK | Quality.LATE | Quality.DUPLICATE | Quality.CHANNELS
 """Readings with one of these are left out of indicators and counted as excluded."""

@@ -15,7 +15,7 @@ from pulssi.cli import app
 from pulssi.errors import Reason
 from pulssi.frames import INDICATORS, READINGS, VEHICLES, IndicatorKind
 from pulssi.metrics import Metrics
-from pulssi.quality import EXCLUDED, Quality
+from pulssi.quality import EXCLUDED, MEANINGS, Quality
 from pulssi.quantities import QUANTITIES
 from pulssi.settings import sections
 from pulssi.topics import Topics
@@ -136,11 +136,11 @@ def _hours(seconds: float) -> str:
 
 def _flags() -> Iterator[str]:
     rows = [
-        (f"`{flag.name}`", flag.value, "yes" if flag in EXCLUDED else "no")
+        (f"`{flag.name}`", flag.value, MEANINGS[flag], "yes" if flag in EXCLUDED else "no")
         for flag in Quality.__members__.values()
         if flag
     ]
-    yield from _table(("flag", "bit", "left out of indicators"), rows)
+    yield from _table(("flag", "bit", "meaning", "left out of indicators"), rows)
 
 
 def _reasons() -> Iterator[str]:

@@ -108,14 +108,18 @@ def _vehicles(record: Taken) -> list[Part]:
 
 
 def _indicators(record: Taken) -> list[Part]:
-    """Windows as they are; of single readings only the flags, and those are known by a header."""
+    """Windows as they are; of single readings only the flags, and those are known by a header.
+
+    Flags that have settled replace those that were told before, also by none.
+    """
     kinds = record.headers.get("kinds")
     if kinds == b"reading" and record.headers.get("flagged", b"0") == b"0":
         return []
     batch = _complete(decode(record.value, INDICATOR_FRAME))
-    is_reading = batch.column("kind").to_numpy() == IndicatorKind.READING
-    flagged = np.flatnonzero(is_reading & (batch.column("flags").to_numpy() != 0))
-    windows = np.flatnonzero(~is_reading)
+    kind = batch.column("kind").to_numpy()
+    is_reading, settled = kind == IndicatorKind.READING, kind == IndicatorKind.FLAGS
+    flagged = np.flatnonzero(settled | (is_reading & (batch.column("flags").to_numpy() != 0)))
+    windows = np.flatnonzero(~(is_reading | settled))
     parts = []
     if len(flagged):
         columns = [batch.column(name).take(flagged) for name in ("series_id", "window_start", "flags")]

@@ -42,6 +42,24 @@ def anomaly_rows(
     return rows
 
 
+def flag_rows(
+    series_id: np.ndarray,
+    time: np.ndarray,
+    flags: np.ndarray,
+    receive_time: np.ndarray,
+    position: np.ndarray,
+) -> Indicators:
+    """One FLAGS row for each reading whose flags have settled to others than were told; its value is not repeated."""
+    rows = Indicators.empty(len(series_id))
+    rows.series_id, rows.window_start, rows.flags[:] = series_id, time, flags
+    rows.kind[:] = IndicatorKind.FLAGS
+    rows.revision[:] = 1
+    rows.value[:] = np.nan
+    rows.class_[:] = _NO_CLASS
+    rows.receive_time, rows.position = receive_time, position
+    return rows
+
+
 def window_rows(
     windows: Windows,
     chosen: tuple[np.ndarray, np.ndarray],

@@ -98,8 +98,8 @@ class Lists:
             owners.append(np.repeat(which, lengths[which]))
         return np.concatenate(values), np.concatenate(owners)
 
-    def contains(self, cells: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Whether each value is in the list of its cell."""
+    def contains(self, cells: np.ndarray, values: np.ndarray, shift: int) -> np.ndarray:
+        """Whether each value is in the list of its cell, in which numbers stand `shift` bits to the left."""
         found = np.zeros(len(cells), np.bool_)
         lengths = self.length[cells].astype(np.int64)
         filled = np.flatnonzero(lengths)
@@ -107,7 +107,7 @@ class Lists:
             which = filled[chosen]
             blocks = self._pools[k].data[self._block[cells[which]]]
             inside = np.arange(1 << k) < lengths[which][:, None]
-            found[which] = ((blocks == values[which][:, None]) & inside).any(axis=1)
+            found[which] = ((blocks >> self._dtype.type(shift) == values[which][:, None]) & inside).any(axis=1)
         return found
 
     def _move(self, own: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from streams.panes import PaneRing
+from streams.panes import PaneRing, packed
 from streams.sketch import codes_of, entries_of
 
 _FULL = ("n", "sum", "squares", "low", "high", "last")
@@ -24,8 +24,9 @@ def arrays_of(ring: PaneRing, rows: int) -> dict[str, np.ndarray]:
     full = live[(ring.n[live] != 1) | (ring.n_excluded[live] > 0)]
     excluded = full[ring.n_excluded[full] > 0]
     revised = np.flatnonzero(ring.revisions[:, inside].any(axis=0)) + 1
-    times, of_time = ring.times.gather(full)
+    readings, of_reading = ring.readings.gather(full)
     entries, of_entry = ring.sketch.gather(full)
+    told, of_told = ring.told.gather(live)
     return {
         "oldest": ring.oldest[:rows],
         "newest": ring.newest[:rows],
@@ -38,8 +39,10 @@ def arrays_of(ring: PaneRing, rows: int) -> dict[str, np.ndarray]:
         "n_excluded": ring.n_excluded[excluded],
         "revised": revised.astype(np.uint32),
         "revisions": ring.revisions[:, revised],
-        "times": times,
-        "of_time": of_time.astype(np.uint32),
+        "readings": readings,
+        "of_reading": of_reading.astype(np.uint32),
+        "told": told,
+        "of_told": of_told.astype(np.uint32),
         "entries": entries,
         "of_entry": of_entry.astype(np.uint32),
     }
@@ -70,11 +73,12 @@ def fill(ring: PaneRing, rows: int, arrays: Mapping[str, np.ndarray]) -> None:
     ring.n_excluded[arrays["excluded"].astype(np.int64)] = arrays["n_excluded"]
     ring.revisions[:, arrays["revised"].astype(np.int64)] = arrays["revisions"]
     single = np.setdiff1d(live, full, assume_unique=True)
-    ring.times.append(single, ring.last_us[single])
+    ring.readings.append(single, packed(ring.last_us[single], ring.first[single]))
     ring.sketch.append(single, entries_of(codes_of(ring.first[single])))
-    for lists, values, owner in (
-        (ring.times, arrays["times"], arrays["of_time"]),
-        (ring.sketch, arrays["entries"], arrays["of_entry"]),
+    for lists, cells, values, owner in (
+        (ring.readings, full, arrays["readings"], arrays["of_reading"]),
+        (ring.told, live, arrays["told"], arrays["of_told"]),
+        (ring.sketch, full, arrays["entries"], arrays["of_entry"]),
     ):
         order = np.argsort(owner, kind="stable")
-        lists.append(full[owner[order].astype(np.int64)], values[order])
+        lists.append(cells[owner[order].astype(np.int64)], values[order])

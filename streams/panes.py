@@ -17,6 +17,7 @@ from streams.sketch import codes_of, entries_of, merge
 NO_PANE = -(1 << 40)
 """`newest` of a series without readings."""
 
+_PLACE = np.uint64(32)
 _COMPACT_FROM = 8
 _COMPACT_TO = 1 << 16
 
@@ -38,7 +39,9 @@ class PaneRing:
         flags: quality bits of all of them.
         receive_time: newest receive time, us.
         revisions: [windows, cells] late readings in each closed window that ends with the pane.
-        times: place in the pane (us) of every reading, counted or not.
+        readings: place in the pane (us, upper 32 bits) and value (float32, lower bits; NaN when it does not count) of
+            every reading.
+        told: place in the pane (upper 32 bits) and flags (lower bits) of readings that were given out with any.
         sketch: entries of `streams.sketch` of the readings that count.
         oldest, newest: [rows] first and last pane that is open, numbered from the epoch.
     """
@@ -56,7 +59,7 @@ class PaneRing:
         self.last_us, self.flags = np.zeros(1, np.uint32), np.zeros(1, np.uint16)
         self.receive_time = np.zeros(1, np.int64)
         self.revisions = np.zeros((windows, 1), np.uint32)
-        self.times, self.sketch = Lists(np.uint32, 1), Lists(np.uint32, 1)
+        self.readings, self.told, self.sketch = Lists(np.uint64, 1), Lists(np.uint64, 1), Lists(np.uint32, 1)
         self.oldest, self.newest = np.zeros(0, np.int64), np.zeros(0, np.int64)
 
     def grow(self, rows: int) -> None:
@@ -70,8 +73,8 @@ class PaneRing:
             grown = np.zeros((*column.shape[:-1], cells), column.dtype)
             grown[..., : column.shape[-1]] = column
             setattr(self, name, grown)
-        self.times.grow(cells)
-        self.sketch.grow(cells)
+        for lists in (self.readings, self.told, self.sketch):
+            lists.grow(cells)
         unused = np.full(self._rows - had, NO_PANE, np.int64)
         self.oldest, self.newest = np.concatenate((self.oldest, unused)), np.concatenate((self.newest, unused))
 
@@ -113,13 +116,18 @@ class PaneRing:
         flags: np.ndarray,
         receive_time: np.ndarray,
         excluded: np.ndarray,
+        told: np.ndarray,
     ) -> None:
         """Add readings to their cells, equal cells in order of arrival; none is in its cell yet."""
         np.maximum.at(self.receive_time, cells, receive_time)
         flagged = np.flatnonzero(flags)
         if len(flagged):
             np.bitwise_or.at(self.flags, cells[flagged], flags[flagged].astype(np.uint16))
-        self._remember(self.times, cells, place_us.astype(np.uint32))
+        self._remember(self.readings, cells, packed(place_us, np.where(excluded, np.nan, values)))
+        said = np.flatnonzero(told)
+        if len(said):
+            entries = (place_us[said].astype(np.uint64) << _PLACE) | told[said].astype(np.uint64)
+            self._remember(self.told, cells[said], entries)
         if excluded.any():
             np.add.at(self.n_excluded, cells[excluded], np.uint32(1))
             counted = ~excluded
@@ -146,6 +154,15 @@ class PaneRing:
         together = np.argsort(cells, kind="stable") if (cells[1:] < cells[:-1]).any() else slice(None)
         lists.append(cells[together], values[together])
 
+    def leave_out(self, cells: np.ndarray, flag: int) -> None:
+        """All readings of distinct cells that counted do so no longer, for `flag`."""
+        self.n_excluded[cells] += self.n[cells]
+        self.flags[cells] |= np.uint16(flag)
+        for name in ("n", "first", "sum", "squares", "last", "last_us"):
+            getattr(self, name)[cells] = 0
+        self.low[cells], self.high[cells] = np.inf, -np.inf
+        self.sketch.clear(cells)
+
     def compact(self, cells: np.ndarray) -> None:
         """Merge equal codes in the sketches of distinct cells that are worth it."""
         length = self.sketch.length[cells]
@@ -164,5 +181,17 @@ class PaneRing:
             used = np.flatnonzero(column[cells])  # zeros are not written over: untouched memory costs nothing
             if len(used):
                 column[cells[used]] = 0
-        self.times.clear(cells)
-        self.sketch.clear(cells)
+        for lists in (self.readings, self.told, self.sketch):
+            lists.clear(cells)
+
+
+def packed(place_us: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Entries of `PaneRing.readings`, uint64."""
+    with np.errstate(over="ignore"):  # infinite, then: as good as any in the checks
+        bits = values.astype(np.float32).view(np.uint32).astype(np.uint64)
+    return np.asarray((place_us.astype(np.uint64) << _PLACE) | bits)
+
+
+def unpacked(entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Place in the pane (int64, us) and value (float32) of entries of `PaneRing.readings`."""
+    return (entries >> _PLACE).astype(np.int64), entries.astype(np.uint32).view(np.float32)

@@ -17,19 +17,24 @@ from streams.blob import pack, unpack
 from streams.cadence import Cadence
 from streams.catalogue import Limits, Lookup, no_limits
 from streams.grouping import ends_of, lengths_of, order_by, ranges, shifted, starts_of
-from streams.indicator_rows import anomaly_rows, by_position, reading_rows, window_rows
+from streams.indicator_rows import anomaly_rows, by_position, flag_rows, reading_rows, window_rows
 from streams.pane_snapshot import arrays_of, fill
 from streams.panes import NO_PANE, PaneRing
 from streams.progress import NEVER, Bounds, Course, Progress
-from streams.quality_checks import NeighbourChecks, range_flags
+from streams.quality.sequence import SequenceChecks
+from streams.quality.settling import Settling
+from streams.quality.single import clock_flags, range_flags
 from streams.series_table import SeriesTable
 from streams.windows import Windows, evaluate
 
-VERSION = 1
+VERSION = 2
 """Of the snapshot."""
 
 ADVANCE_PANES = 16
 """How far the newest pane of a series may move in one step; further moves take more steps."""
+
+_STRIDE = ADVANCE_PANES // 2
+"""The same between two readings, and for all others of a step together; a greater move is a jump."""
 
 PROVISIONAL_REVISION = -(1 << 28)
 """Revisions of windows that only the passing of time has shown start here and rise with each reading in the window."""
@@ -47,6 +52,7 @@ class Counts:
     windows: int = 0
     revisions: int = 0
     anomalies: int = 0
+    settled: int = 0
 
 
 class _Columns(Protocol):
@@ -56,13 +62,17 @@ class _Columns(Protocol):
 
 
 class _Kept(NamedTuple):
-    """Readings that go into panes, series by series in order of arrival; `pane` is that of the reading itself."""
+    """Readings that go into panes, series by series in order of arrival; `pane` is that of the reading itself.
+
+    `flags` are those that no order can change, `told` all with which it was given out.
+    """
 
     row: np.ndarray
     time: np.ndarray
     pane: np.ndarray
     value: np.ndarray
     flags: np.ndarray
+    told: np.ndarray
     receive_time: np.ndarray
     position: np.ndarray
 
@@ -88,6 +98,13 @@ class _Due(NamedTuple):
     row: np.ndarray
     end: np.ndarray
     position: np.ndarray
+
+
+class _SettledRows(NamedTuple):
+    """FLAGS rows, and the windows that change with what has settled."""
+
+    rows: Indicators
+    corrections: list[_Due]
 
 
 class PartitionState:
@@ -119,7 +136,8 @@ class PartitionState:
         self._progress = Progress(self._bounds)
         self._ring = PaneRing(self._lengths[-1] + horizon_panes + 2 + ADVANCE_PANES, pane_us, len(self._lengths))
         self._cadence = Cadence(pane_us, self._lengths[-1])
-        self._neighbours = NeighbourChecks()
+        self._checks = SequenceChecks(pane_us, 0)
+        self._settling = Settling(pane_us)
         self._detector: Detector = ResidualDetector(pane_us)
         self._quiet_position, self._quiet_since = -1, 0
         if snapshot is not None:
@@ -151,12 +169,12 @@ class PartitionState:
         flags = readings.quality[order].astype(np.int32)
         limits = self._limits_of(row)
         flags |= range_flags(value, limits.low, limits.high)
+        flags |= clock_flags(time, readings.receive_time[order])
         kept_at = np.flatnonzero(~(late | duplicate))
         sure = flags[kept_at]
         flags[late] |= int(Quality.LATE)
         good = ~duplicate & ((flags & int(EXCLUDED)) == 0)
         in_order = time > before
-        flags[good & ~in_order] |= int(Quality.PROVISIONAL)
         spoken = np.flatnonzero(in_order & (before > NEVER))
         self._cadence.learn(row[spoken], time[spoken], time[spoken] - before[spoken])
         checked = np.flatnonzero(good & in_order)
@@ -167,6 +185,7 @@ class PartitionState:
             time[kept_at] // self._bounds.pane_us,
             value[kept_at],
             sure,
+            flags[kept_at],
             readings.receive_time[order][kept_at],
             position[order][kept_at],
         )
@@ -197,7 +216,7 @@ class PartitionState:
         self._limits = Limits(
             *(np.concatenate((getattr(self._limits, f.name), getattr(new, f.name))) for f in fields(Limits))
         )
-        for part in (self._progress, self._ring, self._cadence, self._neighbours, self._detector):
+        for part in (self._progress, self._ring, self._cadence, self._checks, self._settling, self._detector):
             part.grow(n)
 
     def _limits_of(self, row: np.ndarray) -> Limits:
@@ -228,7 +247,7 @@ class PartitionState:
         rest = rest[time[rest] // self._bounds.pane_us >= self._ring.oldest[row[rest]]]
         rest = rest[time[rest] <= self._progress.newest[row[rest]]]
         pane, place = np.divmod(time[rest], self._bounds.pane_us)
-        duplicate[rest] = self._ring.times.contains(self._ring.cells(row[rest], pane), place.astype(np.uint32))
+        duplicate[rest] = self._ring.readings.contains(self._ring.cells(row[rest], pane), place.astype(np.uint64), 32)
         return duplicate
 
     def _check(
@@ -243,7 +262,9 @@ class PartitionState:
         scores = self._detector.update(row, time, value)
         if len(row):
             starts = starts_of(row)
-            flags[place] |= self._neighbours.check(row[starts], starts, time, value, self._limits_of(row))
+            nothing = np.zeros(len(row), np.int32)
+            _, judged = self._checks.check(row[starts], starts, time, value, self._limits_of(row), nothing)
+            flags[place] |= np.where(judged.flags != 0, judged.flags | int(Quality.PROVISIONAL), 0)
         return scores
 
     # Panes and windows
@@ -279,13 +300,13 @@ class PartitionState:
 
     @staticmethod
     def _steps(pane: np.ndarray, starts: np.ndarray, newest_pane: np.ndarray) -> np.ndarray:
-        """Number of the step in which each reading is taken: within one, no series moves by more than ADVANCE_PANES."""
+        """Number of the step in which each reading is taken; a jump is the first move of its step."""
         lengths = lengths_of(starts, len(pane))
         before = shifted(pane, starts, np.where(newest_pane == NO_PANE, pane[starts], newest_pane))
-        moved = np.minimum(pane - before, ADVANCE_PANES + 1)
+        moved = np.minimum(pane - before, _STRIDE + 1)
         total = np.cumsum(moved)
         within = total - np.repeat(total[starts] - moved[starts], lengths)
-        return np.asarray(within // (ADVANCE_PANES + 1))
+        return np.asarray(within // (_STRIDE + 1))
 
     def _step(self, kept: _Kept, course: Course, chosen: np.ndarray, marks: _Marks) -> list[Indicators]:
         ring, pane_us = self._ring, self._bounds.pane_us
@@ -294,25 +315,44 @@ class PartitionState:
         starts = starts_of(kept.row)
         row, ends = kept.row[starts], ends_of(starts, len(kept.row))
         windows = []
-        jumping = np.flatnonzero((ring.newest[row] != NO_PANE) & (newest[starts] - ring.newest[row] > ADVANCE_PANES))
+        jumping = np.flatnonzero((ring.newest[row] != NO_PANE) & (newest[starts] - ring.newest[row] > _STRIDE))
         if len(jumping):  # the ring cannot hold both ends of the gap: close what is before it first
             at = starts[jumping]
-            windows += self._publish(self._closings(row[jumping], closed_after[at], np.arange(len(at)), marks.take(at)))
+            settled = self._settle(row[jumping], np.arange(len(at)), kept.take(at), course, chosen[at])
+            closings = self._closings(row[jumping], closed_after[at], np.arange(len(at)), marks.take(at))
+            windows += [settled.rows, *self._publish(closings, *settled.corrections)]
         lowest = np.minimum.reduceat(kept.pane, starts)
         known = ring.newest[row] != NO_PANE
         lowest[known] = np.minimum(lowest, ring.oldest[row])[known]
         opening = np.flatnonzero(~known | (newest[ends] > ring.newest[row]) | (lowest < ring.oldest[row]))
         ring.open(row[opening], lowest[opening], newest[ends[opening]])
+        excluded = (kept.flags & int(EXCLUDED)) != 0
         ring.add(
             ring.cells(kept.row, kept.pane),
             kept.time - kept.pane * pane_us,
             kept.value,
             kept.flags,
             kept.receive_time,
-            (kept.flags & int(EXCLUDED)) != 0,
+            excluded,
+            np.where(excluded, 0, kept.told),
         )
+        settled = self._settle(row, starts, kept, course, chosen)
         closings = self._closings(row, closed_after[ends], starts, marks)
-        return windows + self._publish(closings, *self._corrections(kept, closed_before))
+        late = self._corrections(kept.row, kept.pane, closed_before, kept.position)
+        return [*windows, settled.rows, *self._publish(closings, *settled.corrections, *late)]
+
+    def _settle(
+        self, row: np.ndarray, starts: np.ndarray, kept: _Kept, course: Course, chosen: np.ndarray
+    ) -> _SettledRows:
+        """Settle what the readings `kept` of distinct rows leave more than the horizon behind."""
+        after = (course.newest[chosen] - self._bounds.horizon_us) // self._bounds.pane_us - 1
+        done = self._settling.settle(self._ring, row, starts, after, self._limits_of)
+        rows = flag_rows(
+            self.table.ids[done.row], done.time, done.flags, kept.receive_time[done.by], kept.position[done.by]
+        )
+        self.counts.settled += len(rows)
+        closed = course.closed_before[chosen][done.pane_by]
+        return _SettledRows(rows, self._corrections(done.pane_row, done.pane, closed, kept.position[done.pane_by]))
 
     def _closings(
         self,
@@ -339,18 +379,20 @@ class PartitionState:
         self._progress.closed[row] = np.maximum(self._progress.closed[row], until)
         return _Due(row[owner], end, np.broadcast_to(position, (len(self._lengths), len(end))))
 
-    def _corrections(self, kept: _Kept, closed_before: np.ndarray) -> list[_Due]:
-        """Windows that were closed when one of their readings came; counts their revisions."""
-        after = np.flatnonzero(kept.pane <= closed_before)
+    def _corrections(
+        self, row_of: np.ndarray, pane_of: np.ndarray, closed_before: np.ndarray, position_of: np.ndarray
+    ) -> list[_Due]:
+        """Windows that were closed when one of their panes changed; counts their revisions."""
+        after = np.flatnonzero(pane_of <= closed_before)
         dues = []
         for w, length in enumerate(self._lengths if len(after) else ()):
-            pane = kept.pane[after]
+            pane = pane_of[after]
             last = np.minimum(closed_before[after], pane + length - 1)
             end, owner = ranges(pane, last - pane + 1)
-            row = kept.row[after][owner]
+            row = row_of[after][owner]
             np.add.at(self._ring.revisions[w], self._ring.cells(row, end), np.uint32(1))
             position = np.full((len(self._lengths), len(end)), -1, np.int64)
-            position[w] = kept.position[after][owner]
+            position[w] = position_of[after][owner]
             dues.append(_Due(row, end, position))
         return dues
 
@@ -450,7 +492,11 @@ class PartitionState:
         return (
             ("progress", self._progress),
             ("cadence", self._cadence),
-            ("neighbours", self._neighbours),
+            ("checks", self._checks),
+            ("checks.cadence", self._checks.cadence),
+            ("settling", self._settling),
+            ("settling.checks", self._settling.checks),
+            ("settling.checks.cadence", self._settling.checks.cadence),
             ("detector", self._detector),
         )
 

@@ -11,7 +11,10 @@ import numpy as np
 
 from pulssi.quality import EXCLUDED, Quality
 from streams.cadence import INTERVALS
+from streams.quality.sequence import ORDERED
+from streams.quality.single import AHEAD_S_MAX
 from streams.sketch import codes_of, values_of
+from tests.property import sequence_oracle
 
 S = 1_000_000
 
@@ -25,14 +28,16 @@ class Oracle:
         self.rows = {}  # (series, window_s, window_start) -> row with the newest revision
         self.every = {}  # (series, window_s, window_start, revision) -> row
         self.flags = []  # (series, event_time, flags) of each reading that is no duplicate
+        self.settled = []  # (series, event_time, flags, position) where they are not those above
         self.duplicates = 0
 
     def take(self, sid, time, received, value, quality, position):
         one = self.series.setdefault(sid, Series())
         late = one.newest is not None and time < one.newest - self.s.horizon_s * S
         duplicate = not late and time in one.readings
-        low, high = self.limits[sid]
+        low, high, *_ = self.limits[sid]
         flags = quality | (int(Quality.RANGE) if not low <= value <= high else 0)
+        flags |= int(Quality.CLOCK) if time > received + AHEAD_S_MAX * S else 0
         if late:
             self.flags.append((sid, time, flags | int(Quality.LATE)))
         elif duplicate:
@@ -51,8 +56,11 @@ class Oracle:
         in_order = one.newest is None or time > one.newest
         good = not flags & int(EXCLUDED)
         shown = flags
-        if good and not in_order:
-            shown |= int(Quality.PROVISIONAL)
+        if good and in_order:
+            one.arrived.append((time, sequence_oracle.as_compared(value)))
+            shown |= sequence_oracle.arrived(one.arrived, self.limits[sid], self.pane)
+        if good:
+            one.told[time] = shown
         self.flags.append((sid, time, shown))
         if one.newest is None:
             one.closed = time // self.pane - 1
@@ -61,17 +69,48 @@ class Oracle:
             if len(one.intervals) == INTERVALS:
                 one.known_from = time // self.pane + max(self.s.windows_s) // self.s.pane_s
         pane = time // self.pane
-        corrected = range(pane, one.closed + 1)
         one.readings[time] = (received, value, flags)
         one.newest = time if one.newest is None else max(one.newest, time)
         one.active = max(self.clock, received)
-        for end in corrected:
+        self.correct(sid, one, pane, position)
+        self.settle(sid, one, position)
+        self.close(sid, one, (one.newest - self.s.lateness_s_max * S) // self.pane - 1, position)
+
+    def correct(self, sid, one, pane, position):
+        for end in range(pane, one.closed + 1):
             for length_s in self.s.windows_s:
                 if end < pane + length_s // self.s.pane_s:
                     key = (length_s, end)
                     one.revisions[key] = one.revisions.get(key, 0) + 1
                     self.publish(sid, one, end, length_s, position)
-        self.close(sid, one, (one.newest - self.s.lateness_s_max * S) // self.pane - 1, position)
+
+    def settle(self, sid, one, position):
+        limits, until = self.limits[sid], (one.newest - self.s.horizon_s * S) // self.pane - 1
+        panes = {}
+        for time in sorted(one.readings):
+            _, value, flags = one.readings[time]
+            if one.settled_until < time // self.pane <= until and not flags & int(EXCLUDED):
+                one.settled.append((time, sequence_oracle.as_compared(value)))
+                stuck = sequence_oracle.own_flags(one.settled, limits, self.pane) & int(Quality.STUCK)
+                panes.setdefault(time // self.pane, []).append((time, stuck))
+                self.judge(sid, one, limits, position)
+        for readings in panes.values():
+            if all(stuck for _, stuck in readings):
+                for time, stuck in readings:
+                    received, value, flags = one.readings[time]
+                    one.readings[time] = (received, value, flags | stuck)
+        for pane, readings in panes.items():
+            if all(stuck for _, stuck in readings):
+                self.correct(sid, one, pane, position)
+        one.settled_until = max(one.settled_until, until)
+
+    def judge(self, sid, one, limits, position):
+        judged = sequence_oracle.settled(one.settled, limits, self.pane)
+        if judged is not None:
+            time, flags = judged
+            flags |= one.told[time] & ~int(ORDERED | Quality.PROVISIONAL)
+            if flags != one.told[time]:
+                self.settled.append((sid, time, flags, position))
 
     def close(self, sid, one, until, position):
         last_end = max(one.readings) // self.pane + max(self.s.windows_s) // self.s.pane_s
@@ -131,6 +170,8 @@ class Series:
         self.revisions = {}
         self.intervals = []
         self.known_from = None
+        self.arrived, self.settled, self.told = [], [], {}
+        self.settled_until = -1
 
 
 def statistics_of(good):

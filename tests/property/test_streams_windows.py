@@ -13,26 +13,37 @@ from hypothesis import strategies as st
 
 from pulssi.frames import INDICATORS, IndicatorKind, Indicators, Readings
 from pulssi.partitions import Record
-from pulssi.quality import Quality
+from pulssi.quality import EXCLUDED, Quality
 from pulssi.settings import StreamsSettings
 from pulssi.topics import Topics
 from streams.catalogue import Limits
+from streams.quality import sequence
 from streams.readings_processor import ReadingsProcessor
 from tests.property.streams_oracle import Oracle
 
 S = 1_000_000
 T0 = 1_700_000_040 * S
-LIMITS = {1: (-10.0, 50.0), 2: (-math.inf, math.inf), -3: (0.0, 1.0), 4: (-1e9, 1e9)}
+LIMITS = {  # low, high, step, stuck
+    1: (-10.0, 50.0, 9.0, 200.0),
+    2: (-math.inf, math.inf, math.inf, math.inf),
+    -3: (0.0, 1.0, 0.25, 1e9),
+    4: (-1e9, 1e9, 2.0, 61.0),
+}
 STREAMS = StreamsSettings(windows_s=(120, 300), lateness_s_max=20, horizon_s=600, idle_s=90, series_max=100)
 
 slow = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 
+@pytest.fixture(autouse=True)
+def easily_stuck(monkeypatch):
+    """Values are stuck after a few repeats, so that short journeys see it."""
+    monkeypatch.setattr(sequence, "STUCK_REPEATS_MIN", 4)
+    monkeypatch.setattr(sequence, "STUCK_CHANGES_MIN", 3)
+
+
 def lookup(ids):
-    low = np.array([LIMITS[one][0] for one in ids.tolist()])
-    high = np.array([LIMITS[one][1] for one in ids.tolist()])
-    n = len(ids)
-    return Limits(low, high, np.full(n, np.inf), np.full(n, np.inf), np.full(n, np.nan))
+    known = np.array([LIMITS[one] for one in ids.tolist()]).reshape(-1, 4)
+    return Limits(*known.T, np.full(len(ids), np.nan))
 
 
 def fresh(snapshot=None):
@@ -47,6 +58,7 @@ def journeys(draw, *, late=True):
     scale = draw(st.sampled_from([1, 7, 20, 61]))
     wild = draw(st.sampled_from([0.0, 0.1, 0.5]))
     base = draw(st.sampled_from([0.0, 20.0, -3.0, 1e6]))
+    constant = draw(st.sampled_from([0.0, 0.5, 0.9]))
     now, sent, frames = T0, [], []
     for _ in range(draw(st.integers(1, 40))):
         frame = []
@@ -59,8 +71,10 @@ def journeys(draw, *, late=True):
             else:
                 back = rng.choice([5, 25, 90, 400, 900]) * S if late and rng.random() < wild else 0
                 value = base + rng.choice([0.0, rng.gauss(0, 1), round(rng.uniform(-12, 60), 1), 1e-7])
+                value = base if rng.random() < constant else value
                 quality = rng.choice([0] * 8 + [int(Quality.CLOCK), int(Quality.HUMIDITY)])
-                reading = (rng.choice(series), now - back, value, quality)
+                ahead = 61 * S + rng.randint(0, 5) * S if rng.random() < 0.01 else 0
+                reading = (rng.choice(series), now - back + ahead, value, quality)
                 sent.append(reading)
             frame.append((reading[0], reading[1], now + rng.randint(0, 3) * S, *reading[2:]))
         frames.append(frame)
@@ -162,9 +176,8 @@ def test_reading_rows_are_all_but_the_duplicates_in_order_of_arrival(frames, dat
     oracle = told(frames)
     cuts = data.draw(st.lists(st.integers(0, len(frames)), max_size=5))
     rows = [frame for kinds, frame in run(records(frames), cuts) if kinds == b"reading"]
-    order_free = ~int(Quality.STEP | Quality.STUCK)
     found = [
-        (s, t, f & order_free)
+        (s, t, f)
         for frame in rows
         for s, t, f in zip(frame.series_id.tolist(), frame.window_start.tolist(), frame.flags.tolist(), strict=True)
     ]
@@ -205,7 +218,9 @@ def test_order_within_the_horizon_and_duplicates_change_no_final_window(frames, 
     doubled = jittered + rng.sample(jittered, len(jittered) // 3)
     doubled.sort(key=lambda reading: reading[1] + rng.randint(0, span - 1))
     end = [(sid, T0 + 10**6 * S, T0 + 10**6 * S, 0.5, 0) for sid in {key[0] for key in first}]
-    finals = [windows_of(run(records([*([one] for one in order), end])))[1] for order in (distinct, doubled)]
+    both = [run(records([*([one] for one in order), end])) for order in (distinct, doubled)]
+    assert last_words(both[0]) == last_words(both[1])
+    finals = [windows_of(rows)[1] for rows in both]
     assert finals[0].keys() == finals[1].keys()
     for key, row in finals[0].items():
         other = finals[1][key]
@@ -214,3 +229,39 @@ def test_order_within_the_horizon_and_duplicates_change_no_final_window(frames, 
             assert same(row[name], other[name]), (key, name)
         assert close(row["mean"], other["mean"], scale)
         assert row["std"] == pytest.approx(other["std"], rel=1e-9, abs=1e-12 * scale, nan_ok=True)
+
+
+def last_words(rows):
+    """Newest flags of each reading that has settled: all but the last ones, which still wait for their neighbours."""
+    words, times = {}, {}
+    for _, frame in rows:
+        for kind, sid, time, flags in zip(
+            *(getattr(frame, name).tolist() for name in ("kind", "series_id", "window_start", "flags")), strict=True
+        ):
+            if kind in {IndicatorKind.READING, IndicatorKind.FLAGS}:
+                words[sid, time] = flags
+            if kind == IndicatorKind.READING and not flags & int(EXCLUDED & ~Quality.STUCK):
+                times.setdefault(sid, set()).add(time)
+    waiting = {(sid, time) for sid, found in times.items() for time in sorted(found)[-sequence.AROUND - 1 :]}
+    return {key: flags for key, flags in words.items() if key not in waiting}
+
+
+def settled_of(rows):
+    return [
+        (sid, time, flags, position)
+        for kinds, frame in rows
+        if kinds == b"window"
+        for kind, sid, time, flags, position in zip(
+            *(getattr(frame, name).tolist() for name in ("kind", "series_id", "window_start", "flags", "position")),
+            strict=True,
+        )
+        if kind == IndicatorKind.FLAGS
+    ]
+
+
+@slow
+@given(journeys(), st.data())
+def test_flags_settle_to_those_of_the_oracle_whatever_the_batches(frames, data):
+    oracle = told(frames)
+    cuts = data.draw(st.lists(st.integers(0, len(frames)), max_size=5))
+    assert sorted(settled_of(run(records(frames), cuts))) == sorted(oracle.settled)

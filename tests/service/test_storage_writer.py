@@ -137,6 +137,10 @@ def test_flags_of_readings_the_last_word_counts(feed, owner):
     feed((Content.INDICATORS, indicators([flagged(1, 2), flagged(2, 4), flagged(1, 6), flagged(3, 0)]).encode()))
     feed((Content.INDICATORS, indicators([flagged(2, 5)]).encode()))
     assert rows(owner, "SELECT series_id, flags FROM reading_flags ORDER BY 1") == [(1, 6), (2, 5)]
+    settled = [flagged(series_id, flags) | {"kind": IndicatorKind.FLAGS} for series_id, flags in ((1, 0), (4, 8))]
+    feed((Content.INDICATORS, indicators(settled).encode()))
+    found = rows(owner, "SELECT series_id, flags FROM reading_flags ORDER BY 1")
+    assert found == [(1, 0), (2, 5), (4, 8)]
     assert rows(owner, "SELECT count(*) FROM indicators") == [(0,)]
 
 

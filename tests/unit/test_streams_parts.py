@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 
 from pulssi.errors import PoisonError, Reason
 from pulssi.messages import SeriesInfo
-from pulssi.quality import Quality
 from streams.blob import pack, unpack
 from streams.cadence import INTERVALS, Cadence
-from streams.catalogue import Catalogue, Limits
+from streams.catalogue import Catalogue
 from streams.grouping import order_by, ranges, running_max, shifted, starts_of
 from streams.lists import Lists
-from streams.quality_checks import NEIGHBOUR_S, NeighbourChecks, range_flags
+from streams.quality.single import range_flags
 from streams.series_table import SeriesTable
 from streams.sketch import (
     NO_CODE,
@@ -136,7 +135,7 @@ def test_lists_hold_what_dictionaries_hold(steps):
     for cell in range(7):
         assert sorted(values[owner == cell].tolist()) == sorted(told[cell])
         for value in range(0, number, 7):
-            found = lists.contains(np.array([cell]), np.array([value], np.uint32))
+            found = lists.contains(np.array([cell]), np.array([value], np.uint32), 0)
             assert found.tolist() == [value in told[cell]]
 
 
@@ -215,34 +214,6 @@ def test_limits_follow_the_quantity_and_unknown_series_have_none():
 def test_range_is_closed_at_both_ends():
     flags = range_flags(np.array([-0.1, 0.0, 5.0, 5.1]), np.zeros(4), np.full(4, 5.0))
     assert flags.tolist() == [1, 0, 0, 1]
-
-
-def limits_of(n, step=10.0, stuck_s=100.0):
-    wide = np.full(n, np.inf)
-    return Limits(-wide, wide, np.full(n, step), np.full(n, stuck_s), np.full(n, np.nan))
-
-
-def check(checks, seconds, values):
-    times = np.array(seconds, np.int64) * S
-    return checks.check(np.array([0]), np.array([0]), times, np.array(values), limits_of(len(values)))
-
-
-def test_a_step_is_a_jump_between_neighbours_and_no_jump_after_a_pause():
-    checks = NeighbourChecks()
-    checks.grow(1)
-    step = int(Quality.STEP | Quality.PROVISIONAL)
-    assert check(checks, [0, 60, 120], [1.0, 11.0, 22.0]).tolist() == [0, 0, step]
-    assert check(checks, [180], [0.0]).tolist() == [step]
-    assert check(checks, [181 + NEIGHBOUR_S], [500.0]).tolist() == [0]
-
-
-def test_stuck_begins_when_the_value_has_stood_long_enough_and_ends_with_a_change():
-    checks = NeighbourChecks()
-    checks.grow(1)
-    stuck = int(Quality.STUCK | Quality.PROVISIONAL)
-    assert check(checks, [0, 60, 99], [1.0, 1.0, 1.0]).tolist() == [0, 0, 0]
-    assert check(checks, [100, 150, 160], [1.0, 1.0, 2.0]).tolist() == [stuck, stuck, 0]
-    assert check(checks, [200], [2.0]).tolist() == [0]
 
 
 # cadence

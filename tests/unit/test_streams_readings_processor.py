@@ -98,7 +98,7 @@ def test_a_late_reading_revises_the_windows_that_hold_it_and_no_other():
     feed(one, 0, [1] * 5, [at(minute) for minute in range(5)], [1.0] * 5)
     late = feed(one, 1, [1], [at(1, 30)], [7.0])
     assert windows(late) == [(120, at(0), 3, 1), (120, at(1), 3, 1)]
-    assert late["reading"].flags.tolist() == [int(Quality.PROVISIONAL)]
+    assert late["reading"].flags.tolist() == [0]
     assert late["window"].position.tolist() == [1, 1]
     assert late["window"].max.tolist() == [7.0, 7.0]
 
@@ -117,7 +117,7 @@ def test_what_is_older_than_the_horizon_is_flagged_and_in_no_window():
     assert late["reading"].flags.tolist() == [int(Quality.LATE)]
     assert windows(late) == []
     on_time = feed(one, 2, [1], [at(20)], [2.0])
-    assert on_time["reading"].flags.tolist() == [int(Quality.PROVISIONAL)]
+    assert on_time["reading"].flags.tolist() == [0]
     assert windows(on_time)
 
 
