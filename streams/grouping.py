@@ -6,15 +6,17 @@ import numpy as np
 
 
 def order_by(keys: np.ndarray) -> np.ndarray:
-    """Order that sorts non-negative int64 keys below 2^40, equal ones as they came; int64 indices.
+    """Order that sorts non-negative integer keys, equal ones as they came; int64 indices.
 
-    Key and index are packed into one number, since numpy sorts plain numbers several times faster than it argsorts.
+    By 16 bits at a time, since numpy sorts those by radix, 25 times faster than it sorts 64.
     """
-    bits = max(len(keys) - 1, 0).bit_length()
-    packed = (keys.astype(np.int64) << bits) | np.arange(len(keys), dtype=np.int64)
-    packed.sort()
-    packed &= (1 << bits) - 1
-    return packed
+    order = np.argsort(keys.astype(np.uint16), kind="stable")
+    rest = int(keys.max()) >> 16 if len(keys) else 0
+    shift = 16
+    while rest:
+        order = order[np.argsort((keys[order] >> shift).astype(np.uint16), kind="stable")]
+        rest, shift = rest >> 16, shift + 16
+    return order
 
 
 def starts_of(*keys: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 from pulssi.frames import IndicatorKind, Indicators, Readings
 from pulssi.times import US_PER_S
 from streams.anomaly import Scores
+from streams.grouping import order_by
 from streams.windows import Windows
 
 _NO_CLASS = -1
@@ -95,8 +96,8 @@ def window_rows(
 
 
 def by_position(parts: list[Indicators]) -> Indicators:
-    """All rows in order of source position, and within one in an order of their own."""
+    """All rows in order of source position; those of one position as they stand in `parts`."""
     rows = Indicators.concat(parts)
     if len(rows) == 0:
         return rows
-    return rows.take(np.lexsort((rows.window_s, rows.window_start, rows.series_id, rows.position)))
+    return rows.take(order_by(rows.position - rows.position.min()))

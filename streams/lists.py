@@ -70,7 +70,7 @@ class Lists:
         self.length[own] = new
         place = np.arange(len(cells)) - np.repeat(starts - old, counts)
         sizes = np.repeat(size, counts) if len(own) != len(cells) else size
-        for k, chosen in _by_size(sizes):
+        for k, chosen in by_size(sizes):
             self._pools[k].data[self._block[cells[chosen]], place[chosen]] = values[chosen]
 
     def replace(self, cells: np.ndarray, values: np.ndarray) -> None:
@@ -81,29 +81,30 @@ class Lists:
     def clear(self, cells: np.ndarray) -> None:
         """Empty the lists of distinct cells."""
         filled = cells[self.length[cells] > 0]
-        for k, chosen in _by_size(_sizes(self.length[filled].astype(np.int64))):
+        for k, chosen in by_size(sizes_of(self.length[filled].astype(np.int64))):
             self._pools[k].give(self._block[filled[chosen]])
         self.length[filled] = 0
 
     def gather(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """All values of the lists of `cells`, and for each the index into `cells` that it belongs to."""
+        """All values of the lists of `cells`, list after list, and for each the index of its list in `cells`."""
         lengths = self.length[cells].astype(np.int64)
-        values, owners = [np.zeros(0, self._dtype)], [np.zeros(0, np.int64)]
+        places = np.cumsum(lengths) - lengths
+        values = np.zeros(int(lengths.sum()), self._dtype)
         filled = np.flatnonzero(lengths)
-        for k, chosen in _by_size(_sizes(lengths[filled])):
+        for k, chosen in by_size(sizes_of(lengths[filled])):
             which = filled[chosen]
             blocks = self._pools[k].data[self._block[cells[which]]]
-            inside = np.arange(1 << k) < lengths[which][:, None]
-            values.append(blocks[inside])
-            owners.append(np.repeat(which, lengths[which]))
-        return np.concatenate(values), np.concatenate(owners)
+            steps = np.arange(1 << k)
+            inside = steps < lengths[which][:, None]
+            values[(places[which][:, None] + steps)[inside]] = blocks[inside]
+        return values, np.repeat(np.arange(len(cells)), lengths)
 
     def contains(self, cells: np.ndarray, values: np.ndarray, shift: int) -> np.ndarray:
         """Whether each value is in the list of its cell, in which numbers stand `shift` bits to the left."""
         found = np.zeros(len(cells), np.bool_)
         lengths = self.length[cells].astype(np.int64)
         filled = np.flatnonzero(lengths)
-        for k, chosen in _by_size(_sizes(lengths[filled])):
+        for k, chosen in by_size(sizes_of(lengths[filled])):
             which = filled[chosen]
             blocks = self._pools[k].data[self._block[cells[which]]]
             inside = np.arange(1 << k) < lengths[which][:, None]
@@ -112,16 +113,16 @@ class Lists:
 
     def _move(self, own: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
         """Give each list a block that holds `new` numbers; return the size class of each."""
-        size, old_size = _sizes(new), _sizes(old)
+        size, old_size = sizes_of(new), sizes_of(old)
         moving = np.flatnonzero((old == 0) | (size != old_size))
-        for k, chosen in _by_size(size[moving]):
+        for k, chosen in by_size(size[moving]):
             which = moving[chosen]
             while len(self._pools) <= k:
                 self._pools.append(_Pool(self._dtype, 1 << len(self._pools)))
             pool = self._pools[k]
             blocks = pool.take(len(which))
             filled = np.flatnonzero(old[which])
-            for j, among in _by_size(old_size[which[filled]]):
+            for j, among in by_size(old_size[which[filled]]):
                 here = filled[among]
                 before = self._block[own[which[here]]]
                 pool.data[blocks[here], : 1 << j] = self._pools[j].data[before]
@@ -130,12 +131,12 @@ class Lists:
         return size
 
 
-def _sizes(lengths: np.ndarray) -> np.ndarray:
+def sizes_of(lengths: np.ndarray) -> np.ndarray:
     """k of the smallest 2^k that holds each length."""
     return np.asarray(np.frexp(np.maximum(lengths - 1, 0).astype(np.float64))[1])
 
 
-def _by_size(sizes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def by_size(sizes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Each size class that occurs, with the indices of its members."""
     if len(sizes) == 0:
         return

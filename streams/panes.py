@@ -84,16 +84,17 @@ class PaneRing:
         return found
 
     def window_cells(self, rows: np.ndarray, ends: np.ndarray, panes: int) -> np.ndarray:
-        """Cells of the `panes` panes up to each end, oldest first; [len(rows), panes], 0 where not open."""
-        place = (ends % self.length)[:, None] + np.arange(1 - panes, 1, dtype=np.int64)
+        """Cells of the `panes` panes up to each end, newest first; [panes, len(rows)], 0 where not open."""
+        back = np.arange(panes, dtype=np.int64)[:, None]
+        place = ends % self.length - back
         cells = np.where(place < 0, place + self.length, place)
-        cells += (1 + rows * self.length)[:, None]
+        cells += 1 + rows * self.length
         oldest, newest = np.maximum(self.oldest[rows], self.newest[rows] - self.length + 1), self.newest[rows]
         partly = np.flatnonzero((ends - panes + 1 < oldest) | (ends > newest))
         if len(partly):
-            span = ends[partly, None] + np.arange(1 - panes, 1, dtype=np.int64)
-            closed = (span < oldest[partly, None]) | (span > newest[partly, None])
-            cells[partly] = np.where(closed, 0, cells[partly])
+            span = ends[partly] - back
+            closed = (span < oldest[partly]) | (span > newest[partly])
+            cells[:, partly] = np.where(closed, 0, cells[:, partly])
         return cells
 
     def open(self, rows: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> None:

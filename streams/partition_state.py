@@ -418,7 +418,8 @@ class PartitionState:
 
     def _end_cells(self, due: _Due) -> np.ndarray:
         """Cell of the last pane of each window; 0, which has no revisions, where a jump left it unopened."""
-        return self._ring.window_cells(due.row, due.end, 1)[:, 0]
+        cells: np.ndarray = self._ring.window_cells(due.row, due.end, 1)[0]
+        return cells
 
     def _evaluate(self, due: _Due) -> Windows:
         per_pane = self._cadence.per_pane(due.row, due.end, self._limits.interval_s[due.row])

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from streams.lists import by_size, sizes_of
+
 RELATIVE_ERROR = 2.0**-8
 """Greatest distance of an estimated quantile from the exact one, relative to it (0.4 %)."""
 
 NO_CODE = np.uint16(0xFFFF)
 """The code of no value, greater than all others."""
 
+_NOTHING = np.uint32(0xFFFF0000)  # sorts behind all entries and counts nothing
 _GREATEST = 3.38e38
 _SIGN = np.uint32(1 << 31)
 
@@ -59,45 +62,34 @@ def merge(owner: np.ndarray, entries: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return packed[first] >> 32, (((packed[first] & 0xFFFF0000) | counts).astype(np.uint32))
 
 
-def quantiles(
-    owner: np.ndarray,
-    entries: np.ndarray,
-    group: np.ndarray,
-    owners: int,
-    groups: int,
-    per_mille: tuple[int, ...],
-) -> np.ndarray:
-    """Quantiles by nearest rank over nested groups of entries.
+def quantiles(entries: np.ndarray, starts: np.ndarray, counts: np.ndarray, per_mille: tuple[int, ...]) -> np.ndarray:
+    """Quantiles by nearest rank.
 
     The quantile q of n values is the ceil(q n)-th smallest; nothing is interpolated.
 
     Args:
-        owner: int64 in [0, owners), whose entry it is.
-        entries: uint32 entries.
-        group: int64 in [0, groups): smallest of the nested groups that the entry is in; it is in all greater ones too.
-        owners: number of owners.
-        groups: number of nested groups, at most 16.
+        entries: uint32 entries; those of one owner stand together, their order means nothing.
+        starts: int64 [owners], first entry of each.
+        counts: int64 [owners], how many entries each has.
         per_mille: which quantiles, in thousandths.
 
     Returns:
-        float64 [groups, len(per_mille), owners]; NaN where a group of an owner is empty.
+        float64 [len(per_mille), owners]; NaN where an owner has no entries.
     """
-    result = np.full((groups, len(per_mille), owners), np.nan)
-    packed = (owner << 36) | ((entries.astype(np.int64) >> 16) << 20) | (group << 16) | (entries & np.uint32(0xFFFF))
-    packed.sort()
-    ends = np.searchsorted(packed, np.arange(1, owners + 1, dtype=np.int64) << 36)
-    counts, groups_of = packed & 0xFFFF, (packed >> 16) & 0xF
-    codes = ((packed >> 20) & 0xFFFF).astype(np.uint16)
-    for g in range(groups):
-        total = np.concatenate(([0], np.cumsum(np.where(groups_of <= g, counts, 0))))
-        until = total[ends]
-        before = np.concatenate(([0], until[:-1]))
-        n = until - before
-        some = np.flatnonzero(n)
+    result = np.full((len(per_mille), len(starts)), np.nan)
+    some = np.flatnonzero(counts)
+    for k, chosen in by_size(sizes_of(counts[some])):
+        which, steps = some[chosen], np.arange(1 << k)
+        inside = steps < counts[which][:, None]
+        place = np.where(inside, starts[which][:, None] + steps, 0)
+        ordered = np.where(inside, entries[place], _NOTHING)
+        ordered.sort(axis=1)
+        total = np.cumsum(ordered & np.uint32(0xFFFF), axis=1, dtype=np.int64)
+        n, own = total[:, -1], np.arange(len(which))
         for i, q in enumerate(per_mille):
-            rank = (q * n[some] + 999) // 1000
-            place = np.searchsorted(total[1:], before[some] + np.maximum(rank, 1))
-            result[g, i, some] = values_of(codes[place])
+            rank = (q * n + 999) // 1000
+            at = (total >= np.maximum(rank, 1)[:, None]).argmax(axis=1)
+            result[i, which] = values_of((ordered[own, at] >> np.uint32(16)).astype(np.uint16))
     return result
 
 

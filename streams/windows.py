@@ -69,23 +69,26 @@ def evaluate(
         part = np.arange(start, min(start + _CHUNK, len(rows)))
         cells = ring.window_cells(rows[part], ends[part], lengths[-1])
         n = ring.n.take(cells).astype(np.int32)
-        thin = n.max(axis=1) <= 1
+        thin = n.max(axis=0) <= 1
         for chosen, view in ((np.flatnonzero(thin), _thin), (np.flatnonzero(~thin), _thick)):
             if len(chosen):
-                everything = len(chosen) == len(part)
-                panes = view(ring, cells if everything else cells[chosen], n if everything else n[chosen], lengths)
-                _put(panes, lengths, per_pane[part[chosen]], result, part[chosen])
+                everything = len(chosen) == len(part) > 1
+                at = chosen if len(chosen) > 1 else np.repeat(chosen, 2)  # numpy sums a single column in another order
+                panes = view(ring, cells if everything else cells[:, at], n if everything else n[:, at], lengths)
+                _put(panes, lengths, per_pane[part[at]], result, part[at])
     return result
 
 
 class _Panes(NamedTuple):
-    """The panes of some windows, arrays [windows, panes], and quantiles of each length, [lengths, 3, windows]."""
+    """The panes of some windows, arrays [panes, windows], newest first; quantiles are [lengths, 3, windows].
+
+    `squares` are sums of squared differences to the mean of the pane.
+    """
 
     n: np.ndarray
     n_excluded: np.ndarray
-    total: np.ndarray
     mean: np.ndarray
-    squares: np.ndarray
+    squares: np.ndarray | None
     low: np.ndarray
     high: np.ndarray
     last: np.ndarray
@@ -98,73 +101,90 @@ def _thin(ring: PaneRing, cells: np.ndarray, n: np.ndarray, lengths: tuple[int, 
     """Panes of one reading at most: all there is to know is its value."""
     value = ring.first.take(cells)
     filled = n > 0
-    codes = np.where(filled, codes_of(value), NO_CODE)
+    codes = np.ascontiguousarray(np.where(filled, codes_of(value), NO_CODE).T)
     return _Panes(
         n,
         ring.n_excluded.take(cells),
-        total=value,
         mean=value,
-        squares=np.zeros_like(value),
+        squares=None,
         low=np.where(filled, value, np.inf),
         high=np.where(filled, value, -np.inf),
         last=value,
         flags=ring.flags.take(cells),
         receive_time=ring.receive_time.take(cells),
-        quantiles=np.array([quantiles_of_rows(codes[:, -length:], _PER_MILLE) for length in lengths]),
+        quantiles=np.array([quantiles_of_rows(codes[:, :length], _PER_MILLE) for length in lengths]),
     )
 
 
 def _thick(ring: PaneRing, cells: np.ndarray, n: np.ndarray, lengths: tuple[int, ...]) -> _Panes:
     """Panes of any number of readings."""
-    sums = ring.sum.take(cells)
-    n_or_one = np.maximum(n, 1)
-    total = n * ring.first.take(cells) + sums
-    owner, pane = np.nonzero(n)
-    entries, which = ring.sketch.gather(cells[owner, pane])
-    smallest = np.searchsorted(np.array(lengths), lengths[-1] - np.arange(lengths[-1]))
-    groups = smallest[pane[which]]
+    difference = ring.sum.take(cells) / np.maximum(n, 1)
+    counts = ring.sketch.length.take(cells).astype(np.int64)
+    entries, _ = ring.sketch.gather(cells.T.ravel())
+    among = _nested(np.add, counts, lengths)
+    starts = np.cumsum(among[-1]) - among[-1]
     return _Panes(
         n,
         ring.n_excluded.take(cells),
-        total=total,
-        mean=total / n_or_one,
-        squares=ring.squares.take(cells) - sums * sums / n_or_one,
-        low=ring.low.take(cells),
-        high=ring.high.take(cells),
+        mean=ring.first.take(cells) + difference,
+        squares=ring.squares.take(cells) - n * difference * difference,
+        low=np.where(n > 0, ring.low.take(cells), np.inf),
+        high=np.where(n > 0, ring.high.take(cells), -np.inf),
         last=ring.last.take(cells),
         flags=ring.flags.take(cells),
         receive_time=ring.receive_time.take(cells),
-        quantiles=quantiles(owner[which], entries, groups, len(cells), len(lengths), _PER_MILLE),
+        quantiles=np.array([quantiles(entries, starts, some, _PER_MILLE) for some in among]),
     )
+
+
+def _nested(ufunc: np.ufunc, panes: np.ndarray, lengths: tuple[int, ...]) -> np.ndarray:
+    """The panes of each length combined, [lengths, windows]; each length goes on from the one before it."""
+    combined = np.empty((len(lengths), panes.shape[1]), panes.dtype)
+    start = 0
+    for w, length in enumerate(lengths):
+        combined[w] = ufunc.reduce(panes[start:length], axis=0)
+        if start:
+            ufunc(combined[w - 1], combined[w], out=combined[w])
+        start = length
+    return combined
 
 
 def _put(panes: _Panes, lengths: tuple[int, ...], per_pane: np.ndarray, result: Windows, at: np.ndarray) -> None:
     """Combine panes to windows of each length, and put them into `result` at `at`."""
-    longest = lengths[-1]
+    newest = np.argmax(panes.n > 0, axis=0), np.arange(len(at))
+    count = _nested(np.add, panes.n.astype(np.int64), lengths)
+    n = np.maximum(count, 1)
+    nothing = np.where(count > 0, 0.0, np.nan)
+    # Differences to the newest pane: as with the first value of a pane, they cost a few bits only.
+    pivot = panes.mean[newest]
+    difference = panes.mean - pivot
+    weighted = panes.n * difference
+    total = _nested(np.add, weighted, lengths)
+    weighted *= difference
+    if panes.squares is not None:
+        weighted += panes.squares
+    squares = _nested(np.add, weighted, lengths) - total * total / n
+    low, high = _nested(np.minimum, panes.low, lengths) + nothing, _nested(np.maximum, panes.high, lengths) + nothing
+    result.n[:, at] = count
+    result.n_excluded[:, at] = _nested(np.add, panes.n_excluded, lengths)
+    result.completeness[:, at] = _completeness(panes.n, count, per_pane, lengths)
+    result.mean[:, at] = pivot + total / n + nothing
+    result.low[:, at], result.high[:, at] = low, high
+    result.std[:, at] = np.sqrt(np.maximum(squares, 0.0) / n) + nothing
+    result.last[:, at] = panes.last[newest] + nothing
+    result.quantiles[:, :, at] = np.minimum(np.maximum(panes.quantiles, low[:, None]), high[:, None])
+    result.flags[:, at] = _nested(np.bitwise_or, panes.flags, lengths)
+    result.receive_time[:, at] = _nested(np.maximum, panes.receive_time, lengths)
+
+
+def _completeness(n: np.ndarray, count: np.ndarray, per_pane: np.ndarray, lengths: tuple[int, ...]) -> np.ndarray:
+    """Readings that count over those expected in each window, at most 1; [lengths, windows]."""
     unknown = np.flatnonzero(np.isnan(per_pane))
-    newest = longest - 1 - np.argmax(panes.n[:, ::-1] > 0, axis=1)
-    last = panes.last[np.arange(len(at)), newest]
-    for w, length in enumerate(lengths):
-        here = np.s_[:, longest - length :]
-        n = panes.n[here]
-        count = n.sum(axis=1, dtype=np.int64)
-        nothing = np.where(count > 0, 0.0, np.nan)
-        mean = panes.total[here].sum(axis=1) / np.maximum(count, 1)
-        between = panes.mean[here] - mean[:, None]
-        squares = panes.squares[here].sum(axis=1) + (n * between * between).sum(axis=1)
-        low, high = panes.low[here].min(axis=1) + nothing, panes.high[here].max(axis=1) + nothing
-        expected = per_pane.copy()
-        expected[unknown] = own_per_pane(n[unknown])
-        result.n[w, at] = count
-        result.n_excluded[w, at] = panes.n_excluded[here].sum(axis=1)
-        result.completeness[w, at] = np.minimum(count / np.maximum(expected * length, 1.0), 1.0)
-        result.mean[w, at] = mean + nothing
-        result.low[w, at], result.high[w, at] = low, high
-        result.std[w, at] = np.sqrt(np.maximum(squares, 0.0) / np.maximum(count, 1)) + nothing
-        result.last[w, at] = last + nothing
-        result.quantiles[w, :, at] = np.minimum(np.maximum(panes.quantiles[w], low), high).T
-        result.flags[w, at] = np.bitwise_or.reduce(panes.flags[here], axis=1)
-        result.receive_time[w, at] = panes.receive_time[here].max(axis=1)
+    expected = np.tile(per_pane, (len(lengths), 1))
+    for w, length in enumerate(lengths if len(unknown) else ()):
+        expected[w, unknown] = own_per_pane(n[:length, unknown].T)
+    found: np.ndarray = np.minimum(count / np.maximum(expected * np.array(lengths)[:, None], 1.0), 1.0)
+    return found
 
 
 def own_per_pane(n: np.ndarray) -> np.ndarray:

@@ -78,35 +78,33 @@ def test_values_beyond_float32_keep_their_sign_and_order():
     assert (np.diff(codes.astype(np.int64)) > 0).all()
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), numbers), max_size=120), st.booleans())
-def test_quantiles_of_nested_groups_are_the_nearest_ranks(rows, merged):
-    owner = np.array([row[0] for row in rows], np.int64)
-    group = np.array([row[1] for row in rows], np.int64)
-    codes = codes_of(np.array([row[2] for row in rows], np.float64))
-    entries = entries_of(codes)
-    if merged and rows:
-        both, entries = merge(owner * 2 + group, entries)
-        owner, group = np.divmod(both, 2)
-    found = quantiles(owner, entries, group, 3, 2, (500, 950, 990))
-    for who in range(3):
-        for g in range(2):
-            mine = sorted(int(codes[i]) for i, row in enumerate(rows) if row[0] == who and row[1] <= g)
-            for i, q in enumerate((500, 950, 990)):
-                if not mine:
-                    assert np.isnan(found[g, i, who])
-                    continue
-                code = mine[max(-(-q * len(mine) // 1000), 1) - 1]
-                assert found[g, i, who] == values_of(np.array([code], np.uint16))[0]
+@given(st.lists(st.lists(numbers, max_size=40), max_size=5), st.booleans())
+def test_quantiles_of_entries_are_the_nearest_ranks(values, merged):
+    codes = [codes_of(np.array(some, np.float64)) for some in values]
+    entries = [entries_of(some) for some in codes]
+    if merged:
+        entries = [merge(np.zeros(len(some), np.int64), some)[1] if len(some) else some for some in entries]
+    counts = np.array([len(some) for some in entries], np.int64)
+    together = np.concatenate([*entries, np.zeros(0, np.uint32)])
+    found = quantiles(together, np.cumsum(counts) - counts, counts, (500, 950, 990))
+    for who, some in enumerate(codes):
+        mine = sorted(some.tolist())
+        for i, q in enumerate((500, 950, 990)):
+            if not mine:
+                assert np.isnan(found[i, who])
+                continue
+            code = mine[max(-(-q * len(mine) // 1000), 1) - 1]
+            assert found[i, who] == values_of(np.array([code], np.uint16))[0]
 
 
 @given(st.lists(st.lists(numbers | st.none(), min_size=6, max_size=6), max_size=20))
 def test_quantiles_of_rows_are_those_of_entries(rows):
     values = np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64).reshape(-1, 6)
-    owner, place = np.nonzero(~np.isnan(values))
+    filled = ~np.isnan(values)
     codes = np.full(values.shape, NO_CODE)
-    codes[owner, place] = codes_of(values[owner, place])
-    entries, one = entries_of(codes[owner, place]), np.zeros(len(owner), np.int64)
-    expected = quantiles(owner, entries, one, len(values), 1, (500, 950, 990))[0]
+    codes[filled] = codes_of(values[filled])
+    counts = filled.sum(axis=1)
+    expected = quantiles(entries_of(codes[filled]), np.cumsum(counts) - counts, counts, (500, 950, 990))
     np.testing.assert_array_equal(quantiles_of_rows(codes, (500, 950, 990)), expected)
 
 
