@@ -94,7 +94,7 @@ class IndicatorKind(IntEnum):
     DELAY = 2  # delay of one vehicle or route, seconds; value = median
     ON_TIME = 3  # share of stop events inside the on-time band, percent
     ANOMALY = 4  # value = anomaly score 0..1, last = the reading, mean = expected value, std = expected spread
-    AIR_INDEX = 5  # value = index number, class_ = class
+    AIR_INDEX = 5  # value = index or level, class_ = class, mean = concentration behind it, last = dominant compound
     TRAFFIC = 6  # value = share of free-flow speed, class_ = class
     HEADWAY = 7  # value = cvh, class_ = level of service
     FLAGS = 8  # settled quality flags of the reading at window_start, which replace those of its READING row

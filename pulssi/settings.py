@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from pulssi.errors import ConfigurationError
@@ -24,6 +25,14 @@ class Section(BaseModel):
     """Base of every section: a word that nobody knows is an error, not a silent default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError(f"there is no time zone {value!r}") from error
+    return value
 
 
 def _secret(value: SecretStr | None, file: Path | None) -> str | None:
@@ -189,6 +198,10 @@ class StreamsSettings(Section):
     """Readings that score this or more become anomaly rows: 0.9999 = as unusual as one reading in 10,000."""
     on_time_s: tuple[int, int] = (-60, 180)
     """Band of delay that counts as on time: earliest and latest, seconds."""
+    zone: Annotated[str, AfterValidator(_zone)] = "Europe/Helsinki"
+    """Time zone whose days the daily values of air quality are of."""
+    roadside_stations: tuple[str, ...] = ()
+    """Device ids of traffic stations: the European index asks for fewer compounds there."""
 
 
 class AlertsSettings(Section):

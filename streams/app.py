@@ -6,6 +6,7 @@ import numpy as np
 
 from pulssi.frames import READINGS
 from pulssi.logs import Log, setup
+from pulssi.messages import SeriesInfo
 from pulssi.metrics import Metrics
 from pulssi.partitions import Processor
 from pulssi.settings import Settings
@@ -27,7 +28,7 @@ def run(settings: Settings) -> None:
     series = SeriesTable(settings.kafka.bootstrap, topics.series, metrics, log)
 
     def readings(partition: int, snapshot: bytes | None) -> Processor:
-        return ReadingsProcessor(partition, settings.streams, topics, series.limits, snapshot)
+        return ReadingsProcessor(partition, settings.streams, topics, series.limits, snapshot, series.get)
 
     def vehicles(partition: int, snapshot: bytes | None) -> Processor:
         return TransitProcessor(partition, settings.streams, topics, snapshot)
@@ -55,3 +56,9 @@ class SeriesTable:
         if len(self._catalogue.missing(series_ids)):
             self._source.read_to_end()
         return self._catalogue.limits(series_ids)
+
+    def get(self, series_id: int) -> SeriesInfo | None:
+        """Description of one series; a `streams.air.hours.Describe`."""
+        if self._catalogue.get(series_id) is None:
+            self._source.read_to_end()
+        return self._catalogue.get(series_id)

@@ -8,11 +8,16 @@ import numpy as np
 
 from pulssi.errors import PoisonError, Reason
 from pulssi.frames import Indicators, Readings
+from pulssi.messages import SeriesInfo, to_json
 from pulssi.partitions import Output, Record
 from pulssi.settings import StreamsSettings
 from pulssi.times import iso
 from pulssi.topics import Content, Topics, headers
+from streams.air.hours import Describe
+from streams.air.station_indices import StationIndices
+from streams.blob import pack, unpack
 from streams.catalogue import Lookup
+from streams.indicator_rows import by_position
 from streams.partition_state import Counts, PartitionState
 
 FRAME_ROWS = 5000
@@ -21,8 +26,22 @@ FRAME_ROWS = 5000
 A cut may fall between rows of one position, so readers know rows by key and revision (`pulssi.partitions`).
 """
 
+VERSION = 2
+"""Of the snapshot."""
+
 _TIME_MAX = 1 << 53
 """Times beyond it (year 2255) are no times of ours."""
+
+_PARTS = ("windows", "air")
+
+
+def _nothing_known(_series_id: int) -> None:
+    """No series has a description."""
+
+
+def _parts(snapshot: bytes) -> tuple[bytes, ...]:
+    _facts, arrays = unpack(snapshot, VERSION)
+    return tuple(arrays[name].tobytes() for name in _PARTS)
 
 
 class ReadingsProcessor:
@@ -34,6 +53,7 @@ class ReadingsProcessor:
         topics: names of the topics.
         lookup: limits of series seen for the first time; see `streams.catalogue`.
         snapshot: what `snapshot()` returned, or None for a new state.
+        describe: descriptions of series; air quality indices need them to know what is measured where.
 
     Raises:
         PoisonError: the snapshot is of another version or other settings, or is damaged.
@@ -46,10 +66,13 @@ class ReadingsProcessor:
         topics: Topics,
         lookup: Lookup,
         snapshot: bytes | None = None,
+        describe: Describe = _nothing_known,
     ) -> None:
         self._partition = partition
         self._topics = topics
-        self._state = PartitionState(settings, lookup, snapshot)
+        windows, air = (None, None) if snapshot is None else _parts(snapshot)
+        self._state = PartitionState(settings, lookup, windows)
+        self._air = StationIndices(settings, describe, air)
 
     @property
     def counts(self) -> Counts:
@@ -74,6 +97,10 @@ class ReadingsProcessor:
         position = np.repeat(np.array([record.offset for record in records], np.int64), lengths)
         checked, derived = self._state.apply(readings, position)
         outputs += self._frames(checked, kinds="reading", flagged=True)
+        indices, described = self._air.take(derived)
+        if len(indices):
+            outputs += [self._description(info) for info in described]
+            derived = by_position([derived, indices])
         outputs += self._frames(derived, kinds="window", flagged=False)
         return outputs
 
@@ -83,7 +110,12 @@ class ReadingsProcessor:
 
     def snapshot(self) -> bytes:
         """The whole state, exactly."""
-        return self._state.snapshot()
+        parts = zip(_PARTS, (self._state.snapshot(), self._air.snapshot()), strict=True)
+        return pack(VERSION, {}, {name: np.frombuffer(part, np.uint8) for name, part in parts})
+
+    def _description(self, info: SeriesInfo) -> Output:
+        key = str(info.series_id).encode()
+        return Output(self._topics.series, None, key, to_json(info), headers(Content.SERIES))
 
     def _frames(self, rows: Indicators, *, kinds: str, flagged: bool) -> list[Output]:
         outputs = []

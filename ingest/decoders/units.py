@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pulssi.errors import PoisonError, Reason
 from pulssi.quantities import QUANTITIES
+from pulssi.units import MOLAR_MASS_G, ppb_to_ug_m3
 
 Conversion = tuple[float, float]
 """value in the vocabulary's unit = factor * value + offset"""
@@ -26,9 +27,6 @@ _TO: dict[str, dict[str, Conversion]] = {
 }
 """By the vocabulary's unit, then by the unit sent. Spelling of RFC 8428 (tables 2 and 4) and RFC 8798."""
 
-_PER_PPB = {"o3": 1.9953, "no2": 1.9125, "so2": 2.6633, "co": 1.1644, "no": 1.2474}
-"""ug/m3 per ppb at 20 C and 1013.25 hPa, as gases are reported in the EU: molar mass / 24.055 L."""
-
 
 def conversion(quantity: str, unit: str) -> Conversion:
     """How values of `quantity` in `unit` become values of the vocabulary.
@@ -39,8 +37,8 @@ def conversion(quantity: str, unit: str) -> Conversion:
     wanted = QUANTITIES[quantity].unit
     if unit == wanted:
         return SAME
-    if quantity in _PER_PPB and unit in ("ppb", "ppm"):
-        return (_PER_PPB[quantity] * (1.0 if unit == "ppb" else 1e3), 0.0)
+    if quantity in MOLAR_MASS_G and unit in ("ppb", "ppm"):
+        return (ppb_to_ug_m3(quantity, 1.0 if unit == "ppb" else 1e3), 0.0)  # at 20 C, as gases are reported in the EU
     found = _TO.get(wanted, {}).get(unit)
     if found is None:
         raise PoisonError(Reason.UNIT_MISMATCH, f"{quantity} is in {wanted}, not {unit[:32]!r}")

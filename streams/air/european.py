@@ -35,7 +35,7 @@ BOUNDS: dict[Revision, dict[str, tuple[float, ...]]] = {
 """Upper bounds of the first five bands, ug/m3."""
 COLOURS = ("#50F0E6", "#50CCAA", "#F0E641", "#FF5050", "#960032", "#7D2181")
 
-_PARTICLES = ("pm2_5", "pm10")
+PARTICLES = ("pm2_5", "pm10")
 
 
 def band(compound: str, mean: np.ndarray, revision: Revision = "2025") -> np.ndarray:
@@ -65,7 +65,7 @@ def station_band(
     bands = np.stack([band(name, means[name], revision) for name in names])
     there = dict(zip(names, bands >= 0, strict=True))
     nothing = np.zeros(bands.shape[1:], bool)
-    enough = there.get("no2", nothing) & np.logical_or.reduce([there.get(name, nothing) for name in _PARTICLES])
+    enough = there.get("no2", nothing) & np.logical_or.reduce([there.get(name, nothing) for name in PARTICLES])
     if not is_traffic_station:
         enough &= there.get("o3", nothing)
     value, dominant = worst(names, np.where(enough & (bands >= 0), bands, np.nan))

@@ -1,7 +1,7 @@
 """the Finnish air quality index of HSY and the Finnish Meteorological Institute, by hourly means
 
-Class limits: Finnish Meteorological Institute, Air quality index, and HSY, Air quality index, read 2026; index numbers
-50, 75, 100 and 150 at the limits. Between the limits the number runs linearly, which is our reading of the sources.
+Class limits: `pulssi.air_classes`; index numbers 50, 75, 100 and 150 at the limits. Between the limits the number runs
+linearly, which is our reading of the sources.
 """
 
 from __future__ import annotations
@@ -10,20 +10,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from pulssi.air_classes import FINNISH_LIMITS
 from streams.air.dominant import worst
 
 CLASSES = ("good", "satisfactory", "fair", "poor", "very_poor")
-LIMITS: dict[str, tuple[float, float, float, float]] = {
-    "so2": (20, 80, 250, 350),
-    "no2": (40, 70, 150, 200),
-    "pm10": (20, 50, 100, 200),
-    "pm2_5": (10, 25, 50, 75),
-    "o3": (60, 100, 140, 180),
-    "co": (4_000, 8_000, 20_000, 30_000),
-    "trs": (5, 10, 20, 50),
-    "black_carbon": (1, 3, 7, 12),
-}
-"""Upper limits of the first four classes, ug/m3, hourly mean."""
 NOT_IN_TOTAL = frozenset({"black_carbon"})
 COMPOUNDS_MIN = 3
 """Stations that measure one or two compounds have no index."""
@@ -38,7 +28,7 @@ def sub_class(compound: str, hourly_mean: np.ndarray) -> np.ndarray:
 
     A mean equal to a limit belongs to the worse class, but for the last limit, which is still poor.
     """
-    *inner, last = LIMITS[compound]
+    *inner, last = FINNISH_LIMITS[compound]
     mean = np.asarray(hourly_mean, np.float64)
     classes = np.searchsorted(np.array(inner), mean, side="right") + (mean > last)
     return np.where(np.isnan(mean), -1, classes).astype(np.int16)
@@ -50,7 +40,7 @@ def sub_index(compound: str, hourly_mean: np.ndarray) -> np.ndarray:
     The number always lies in the range of its class, so that 51 says satisfactory and 50 says good.
     """
     mean = np.maximum(np.asarray(hourly_mean, np.float64), 0.0)
-    limits = np.array([0.0, *LIMITS[compound]])
+    limits = np.array([0.0, *FINNISH_LIMITS[compound]])
     slope = (_NUMBERS[-1] - _NUMBERS[-2]) / (limits[-1] - limits[-2])
     number = np.interp(mean, limits, _NUMBERS) + np.maximum(mean - limits[-1], 0.0) * slope
     classes = sub_class(compound, mean)
@@ -66,7 +56,7 @@ def station_index(hourly_means: Mapping[str, np.ndarray]) -> tuple[np.ndarray, n
     Returns:
         (index, class, dominant): float64 with NaN, int16 with -1, object array of compounds with None.
     """
-    names = [name for name in hourly_means if name in LIMITS and name not in NOT_IN_TOTAL]
+    names = [name for name in hourly_means if name in FINNISH_LIMITS and name not in NOT_IN_TOTAL]
     stacked = np.stack([sub_index(name, hourly_means[name]) for name in names])
     enough = (~np.isnan(stacked)).sum(axis=0) >= COMPOUNDS_MIN
     index, dominant = worst(names, np.where(enough, stacked, np.nan))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pulssi.air_classes import FINNISH_LIMITS
 from pulssi.units import MOLAR_MASS_G, ppb_to_ug_m3, ug_m3_to_ppb
 from streams.air import european, finnish, nowcast, thresholds, us_aqi
 
@@ -114,16 +115,16 @@ def test_the_ozone_surrogate_takes_the_newest_of_three_hours():
     assert nowcast.ozone_surrogate(np.array([0.0, 0.0, -90.0])) == 0
 
 
-@pytest.mark.parametrize("compound", finnish.LIMITS)
+@pytest.mark.parametrize("compound", FINNISH_LIMITS)
 def test_the_finnish_classes_change_at_their_limits(compound):
-    limits = finnish.LIMITS[compound]
+    limits = FINNISH_LIMITS[compound]
     classes = [finnish.sub_class(compound, np.array([limit - 1e-6, limit, limit + 1e-6])).tolist() for limit in limits]
     assert classes == [[0, 1, 1], [1, 2, 2], [2, 3, 3], [3, 3, 4]]
 
 
-@pytest.mark.parametrize("compound", finnish.LIMITS)
+@pytest.mark.parametrize("compound", FINNISH_LIMITS)
 def test_the_finnish_number_is_in_the_range_of_its_class(compound):
-    means = np.linspace(0, 1.5 * finnish.LIMITS[compound][-1], 400)
+    means = np.linspace(0, 1.5 * FINNISH_LIMITS[compound][-1], 400)
     numbers, classes = finnish.sub_index(compound, means), finnish.sub_class(compound, means)
     ranges = [(0, 50), (51, 75), (76, 100), (101, 150), (151, np.inf)]
     assert all(ranges[one][0] <= number <= ranges[one][1] for number, one in zip(numbers, classes, strict=True))
