@@ -44,7 +44,7 @@ def sub_index(compound: str, hourly_mean: np.ndarray) -> np.ndarray:
     slope = (_NUMBERS[-1] - _NUMBERS[-2]) / (limits[-1] - limits[-2])
     number = np.interp(mean, limits, _NUMBERS) + np.maximum(mean - limits[-1], 0.0) * slope
     classes = sub_class(compound, mean)
-    return np.where(classes < 0, np.nan, np.clip(np.floor(number + 0.5), _FIRST[classes], _LAST[classes]))
+    return np.where(classes < 0, np.nan, np.clip(np.floor(number + 0.5 + 1e-9), _FIRST[classes], _LAST[classes]))
 
 
 def station_index(hourly_means: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -19,6 +19,9 @@ from streams.air.channels import agreed_mean
 CONTEXT = 33
 """Hours before a changed hour that its rows look at, at most: to the start of a local day of 25 hours, and 7 more."""
 
+DIGITS = 9
+"""Decimals of a mean: the order of a sum must not decide on which side of a limit it lies."""
+
 Describe = Callable[[int], SeriesInfo | None]
 """From a series id to its description; must give the same answer for the same series for ever."""
 
@@ -107,7 +110,7 @@ class Hours:
             return
         complete = rows.n[row] > 0 and rows.completeness[row] >= self._completeness_min
         columns["hour"][cell] = hour
-        columns["mean"][cell] = rows.mean[row] if complete else np.nan
+        columns["mean"][cell] = round(float(rows.mean[row]), DIGITS) if complete else np.nan
         for name in ("revision", "n_excluded", "flags", "receive_time"):
             columns[name][cell] = getattr(rows, name)[row]
         self._changed[cell] = rows.position[row]

@@ -13,6 +13,7 @@ import numpy as np
 from pulssi.air_classes import COMPOUNDS, FINNISH_LIMITS
 from pulssi.units import ug_m3_to_ppb
 from streams.air import european, finnish, thresholds, us_aqi
+from streams.air.hours import DIGITS
 from streams.air.nowcast import PM_HOURS, ozone_surrogate, pm_nowcast
 
 COMPLETENESS_MIN = 0.75
@@ -60,7 +61,7 @@ def mean_of(hours: np.ndarray) -> np.ndarray:
     """Mean over the last axis where three quarters of the hours are there, else NaN."""
     there = ~np.isnan(hours)
     n = there.sum(axis=-1)
-    mean = np.where(there, hours, 0.0).sum(axis=-1) / np.maximum(n, 1)
+    mean = np.round(np.where(there, hours, 0.0).sum(axis=-1) / np.maximum(n, 1), DIGITS)
     return np.where(n >= np.ceil(COMPLETENESS_MIN * hours.shape[-1]), mean, np.nan)
 
 

@@ -109,11 +109,11 @@ class StationIndices:
             return []
         found = []
         if hour > before >= 0:
+            for day in {self._days.of(one) for one in (before, before + BEFORE_DAY, hour)}:
+                if before < self._days.start(day + 1) - 1 <= hour:
+                    self._tell_day(station, day, position)
             if self._looked_at.get(station, hour) <= hour - self._hours.length:
                 found.append(self._settle())
-            for day in {self._days.of(one) for one in range(max(before, hour - self._hours.length), hour + 1)}:
-                if before < self._days.start(day + 1) - 1 <= hour:
-                    self._end_day(station, day, position)
         if not self._hours.heard(station, hour):
             self._fresh_hours[station, hour] = position
         self._hours.put(series, hour, rows, row)
@@ -122,12 +122,12 @@ class StationIndices:
         newest = int(self._hours.newest[station])
         for day in {self._days.of(hour), self._days.of(hour + BEFORE_DAY)}:
             if self._days.start(day + 1) - 1 <= newest:
-                self._end_day(station, day, position)
+                self._tell_day(station, day, -1)
         return found
 
-    def _end_day(self, station: int, day: int, position: int) -> None:
-        """A day that is over is to be told, or told again."""
-        self._fresh_days[station, day] = position
+    def _tell_day(self, station: int, day: int, position: int) -> None:
+        """A day that is over at `position` is to be told, or, with -1, what has changed in it since."""
+        self._fresh_days[station, day] = max(position, self._fresh_days.get((station, day), -1))
         self._look_at(station, self._days.start(day) - BEFORE_DAY)
 
     def _look_at(self, station: int, hour: int) -> None:
