@@ -267,13 +267,15 @@ class HandOver:
         self._again.append((self._clock() + RETRY_S, record))
 
     def _watch(self, confirmed: Sequence[Record], now: float) -> None:
-        """Say once that Kafka is away, and once that it is back."""
+        """Say once that Kafka is away, and once that it is back: when nothing waits for long any more."""
+        waiting_since = next(iter(self._sent.values()))[1] if self._sent else now
         if confirmed:
             self._failing_since = now if self._again else None
+        if self._failing_since is not None and now - self._failing_since > GIVE_UP_S:
+            raise TransientError(f"the Kafka client has done nothing but fail for {GIVE_UP_S:g} s")
+        if confirmed and now - waiting_since <= AWAY_S:
             self._presence.back()
             self._metrics.connected("kafka", True)
-        elif self._failing_since is not None and now - self._failing_since > GIVE_UP_S:
-            raise TransientError(f"the Kafka client has done nothing but fail for {GIVE_UP_S:g} s")
-        elif self._sent and now - next(iter(self._sent.values()))[1] > AWAY_S:
+        elif now - waiting_since > AWAY_S:
             self._presence.away(f"no confirmation for {AWAY_S:g} s")
             self._metrics.connected("kafka", False)

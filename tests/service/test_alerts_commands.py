@@ -45,6 +45,7 @@ def test_subscriptions_are_added_listed_and_removed_from_the_command_line(outbox
 def test_a_new_secret_is_shown_once_and_a_wrong_subscription_is_refused(outbox):
     made = pulssi(outbox.settings, "subscriptions", "add", "--target", "https://example.org/", "--json")
     assert json.loads(made.stdout)["secret"].startswith("whsec_")
+    assert pulssi(outbox.settings, "subscriptions", "remove", json.loads(made.stdout)["subscription_id"]).exit_code == 0
     wrong = pulssi(outbox.settings, "subscriptions", "add", "--target", "ftp://x", "--district", "99")
     assert isinstance(wrong.exception, ConfigurationError)
     assert len(wrong.exception.problems) == 2
