@@ -182,6 +182,10 @@ class StreamsSettings(Section):
     """Length of a pane; windows slide by it."""
     windows_s: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=16)] = (60, 300, 900, 3600)
     """Lengths of the rolling windows."""
+    long_windows_s: Annotated[tuple[Positive, ...], Field(max_length=8)] = ()
+    """Further windows, such as 8 h and 24 h (28800, 86400), that slide by `long_slide_s`; mind their memory."""
+    long_slide_s: Positive = 900
+    """How far apart the ends of long windows are; a multiple of `pane_s`, else the panes are rounded down."""
     lateness_s_max: Positive = 30
     """How far behind the newest event time of its series a reading may come without a revision."""
     horizon_s: Positive = 2 * 3600

@@ -25,7 +25,7 @@ from streams.quality.sequence import SequenceChecks
 from streams.quality.settling import Settling
 from streams.quality.single import clock_flags, range_flags
 from streams.series_table import SeriesTable
-from streams.windows import Windows, evaluate
+from streams.windows import evaluate
 
 VERSION = 2
 """Of the snapshot."""
@@ -126,7 +126,10 @@ class PartitionState:
         self._bounds = Bounds(
             pane_us, settings.lateness_s_max * US_PER_S, settings.horizon_s * US_PER_S, settings.idle_s * US_PER_S
         )
-        self._lengths = tuple(sorted({length // settings.pane_s for length in settings.windows_s}))
+        rolling = {length // settings.pane_s for length in settings.windows_s}
+        self._lengths = tuple(sorted(rolling | {length // settings.pane_s for length in settings.long_windows_s}))
+        long_slide = max(settings.long_slide_s // settings.pane_s, 1)
+        self._slides = np.array([1 if length in rolling else long_slide for length in self._lengths])
         horizon_panes = -(-settings.horizon_s // settings.pane_s)
         self.counts = Counts()
         self.clock = 0
@@ -135,7 +138,7 @@ class PartitionState:
         self._limits = no_limits(np.zeros(0, np.int64))
         self._progress = Progress(self._bounds)
         self._ring = PaneRing(self._lengths[-1] + horizon_panes + 2 + ADVANCE_PANES, pane_us, len(self._lengths))
-        self._cadence = Cadence(pane_us, self._lengths[-1])
+        self._cadence = Cadence(pane_us, max(rolling))
         self._checks = SequenceChecks(pane_us, 0)
         self._settling = Settling(pane_us)
         self._detector: Detector = ResidualDetector(pane_us)
@@ -377,7 +380,12 @@ class PartitionState:
             by = np.searchsorted(key, (owner << 31) | (end - base[owner]))
             position = np.where(end <= marks.silent[by], marks.silence[by], marks.position[by])
         self._progress.closed[row] = np.maximum(self._progress.closed[row], until)
-        return _Due(row[owner], end, np.broadcast_to(position, (len(self._lengths), len(end))))
+        return _Due(row[owner], end, np.where(self._ends(end), position, -1))
+
+    def _ends(self, end: np.ndarray) -> np.ndarray:
+        """Whether a window of each length ends with each pane, [lengths, n]: long ones slide by several panes."""
+        ends: np.ndarray = (end + 1) % self._slides[:, None] == 0
+        return ends
 
     def _corrections(
         self, row_of: np.ndarray, pane_of: np.ndarray, closed_before: np.ndarray, position_of: np.ndarray
@@ -389,6 +397,9 @@ class PartitionState:
             pane = pane_of[after]
             last = np.minimum(closed_before[after], pane + length - 1)
             end, owner = ranges(pane, last - pane + 1)
+            if self._slides[w] > 1:
+                sliding = np.flatnonzero((end + 1) % self._slides[w] == 0)
+                end, owner = end[sliding], owner[sliding]
             row = row_of[after][owner]
             np.add.at(self._ring.revisions[w], self._ring.cells(row, end), np.uint32(1))
             position = np.full((len(self._lengths), len(end)), -1, np.int64)
@@ -412,30 +423,46 @@ class PartitionState:
             return []
         due = some[0] if some[0] is dues[0] and len(some) == 1 else _united(some)
         cells = self._end_cells(due)
-        windows = self._evaluate(due)
+        rows = self._rows(due, cells)
         self._ring.compact(cells[cells > 0])
-        return [self._rows(due, windows, self._ring.revisions[:, cells])]
+        return rows
 
     def _end_cells(self, due: _Due) -> np.ndarray:
         """Cell of the last pane of each window; 0, which has no revisions, where a jump left it unopened."""
         cells: np.ndarray = self._ring.window_cells(due.row, due.end, 1)[0]
         return cells
 
-    def _evaluate(self, due: _Due) -> Windows:
-        per_pane = self._cadence.per_pane(due.row, due.end, self._limits.interval_s[due.row])
-        return evaluate(self._ring, due.row, due.end, self._lengths, per_pane)
+    def _rows(self, due: _Due, cells: np.ndarray | None) -> list[Indicators]:
+        """Rows of those windows that are due and not empty; without the `cells` of their ends they are provisional.
 
-    def _rows(self, due: _Due, windows: Windows, revision: np.ndarray) -> Indicators:
-        """Rows of those windows that are due and not empty."""
-        w, which = np.nonzero((due.position >= 0) & ((windows.n > 0) | (windows.n_excluded > 0)))
-        chosen = (w, which)
+        Long windows end with few panes, so they are evaluated on their own.
+        """
+        found = []
+        for long in np.unique(self._slides > 1):
+            w = np.flatnonzero((self._slides > 1) == long)
+            at = np.flatnonzero((due.position[w] >= 0).any(axis=0))
+            if len(at):
+                some = _Due(due.row[at], due.end[at], due.position[w][:, at])
+                found.append(self._some_rows(some, w, None if cells is None else cells[at]))
+        return found
+
+    def _some_rows(self, due: _Due, lengths: np.ndarray, cells: np.ndarray | None) -> Indicators:
+        """The same for some of the lengths, by number."""
+        panes = np.array(self._lengths)[lengths]
+        per_pane = self._cadence.per_pane(due.row, due.end, self._limits.interval_s[due.row])
+        windows = evaluate(self._ring, due.row, due.end, tuple(panes.tolist()), per_pane)
+        chosen = np.nonzero((due.position >= 0) & ((windows.n > 0) | (windows.n_excluded > 0)))
+        if cells is None:
+            revision = (PROVISIONAL_REVISION + windows.n + windows.n_excluded)[chosen]
+        else:
+            revision = self._ring.revisions[lengths[chosen[0]], cells[chosen[1]]]
         return window_rows(
             windows,
-            chosen,
-            self.table.ids[due.row[which]],
-            (due.end[which] + 1) * self._bounds.pane_us,
-            np.array(self._lengths, np.int64)[w] * self._settings.pane_s,
-            revision[chosen],
+            (chosen[0], chosen[1]),
+            self.table.ids[due.row[chosen[1]]],
+            (due.end[chosen[1]] + 1) * self._bounds.pane_us,
+            panes[chosen[0]] * self._settings.pane_s,
+            revision,
             due.position[chosen],
         )
 
@@ -455,9 +482,8 @@ class PartitionState:
         newest = self._progress.newest[: len(self.table)] // self._bounds.pane_us
         first = self._progress.closed[: len(self.table)] + 1
         end, row = ranges(first, np.maximum(newest - first + 1, 0))
-        due = _Due(row, end, np.full((len(self._lengths), len(end)), self.position))
-        windows = self._evaluate(due)
-        return self._rows(due, windows, PROVISIONAL_REVISION + windows.n + windows.n_excluded)
+        rows = self._rows(_Due(row, end, np.where(self._ends(end), self.position, -1)), None)
+        return Indicators.concat(rows) if rows else Indicators.empty()
 
     # Snapshots
 
@@ -487,7 +513,12 @@ class PartitionState:
 
     def _shape(self) -> dict[str, int | str | list[int]]:
         """What a snapshot and the settings must agree on."""
-        return {"pane_s": self._settings.pane_s, "windows": list(self._lengths), "ring": self._ring.length}
+        return {
+            "pane_s": self._settings.pane_s,
+            "windows": list(self._lengths),
+            "slides": self._slides.tolist(),
+            "ring": self._ring.length,
+        }
 
     def _parts(self) -> tuple[tuple[str, _Columns], ...]:
         return (

@@ -78,11 +78,15 @@ class Oracle:
 
     def correct(self, sid, one, pane, position):
         for end in range(pane, one.closed + 1):
-            for length_s in self.s.windows_s:
+            for length_s in self.lengths_that_end(end):
                 if end < pane + length_s // self.s.pane_s:
                     key = (length_s, end)
                     one.revisions[key] = one.revisions.get(key, 0) + 1
                     self.publish(sid, one, end, length_s, position)
+
+    def lengths_that_end(self, end):
+        long = (end + 1) * self.s.pane_s % self.s.long_slide_s == 0
+        return self.s.windows_s + (self.s.long_windows_s if long else ())
 
     def settle(self, sid, one, position):
         limits, until = self.limits[sid], (one.newest - self.s.horizon_s * S) // self.pane - 1
@@ -113,9 +117,9 @@ class Oracle:
                 self.settled.append((sid, time, flags, position))
 
     def close(self, sid, one, until, position):
-        last_end = max(one.readings) // self.pane + max(self.s.windows_s) // self.s.pane_s
+        last_end = max(one.readings) // self.pane + max(self.s.windows_s + self.s.long_windows_s) // self.s.pane_s
         for end in range(one.closed + 1, min(until, last_end) + 1):
-            for length_s in self.s.windows_s:
+            for length_s in self.lengths_that_end(end):
                 self.publish(sid, one, end, length_s, position)
         one.closed = max(one.closed, until)
 

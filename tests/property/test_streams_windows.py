@@ -29,7 +29,15 @@ LIMITS = {  # low, high, step, stuck
     -3: (0.0, 1.0, 0.25, 1e9),
     4: (-1e9, 1e9, 2.0, 61.0),
 }
-STREAMS = StreamsSettings(windows_s=(120, 300), lateness_s_max=20, horizon_s=600, idle_s=90, series_max=100)
+STREAMS = StreamsSettings(
+    windows_s=(120, 300),
+    long_windows_s=(600, 1500),
+    long_slide_s=180,
+    lateness_s_max=20,
+    horizon_s=600,
+    idle_s=90,
+    series_max=100,
+)
 
 slow = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
