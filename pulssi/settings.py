@@ -206,6 +206,10 @@ class StreamsSettings(Section):
     """Time zone whose days the daily values of air quality are of."""
     roadside_stations: tuple[str, ...] = ()
     """Device ids of traffic stations: the European index asks for fewer compounds there."""
+    service_window_s: Positive = 3600
+    """Length of the rolling windows of transit service at stops: on-time share, headways, bunching, forecasts."""
+    service_step_s: Positive = 900
+    """They slide by this."""
 
 
 class AlertsSettings(Section):
@@ -397,6 +401,8 @@ class Settings(BaseSettings):
             for length in streams.windows_s
             if length % streams.pane_s
         ]
+        if streams.service_window_s % streams.service_step_s:
+            problems.append("streams.service_window_s is not a multiple of streams.service_step_s")
         if streams.horizon_s < streams.lateness_s_max:
             problems.append("streams.horizon_s is shorter than streams.lateness_s_max")
         kept_s = self.sink.retention_days * 24 * 3600

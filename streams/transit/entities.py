@@ -55,6 +55,10 @@ class Entities:
             self.on_time_series = np.r_[self.on_time_series, [series_id(name, "on_time_share") for name in fresh]]
         return np.fromiter((self._index[name] for name in names), np.int64, len(names))
 
+    def find(self, names: list[str]) -> np.ndarray:
+        """Index of each name, -1 where it is not here."""
+        return np.fromiter((self._index.get(name, -1) for name in names), np.int64, len(names))
+
     def keep(self, which: np.ndarray) -> np.ndarray:
         """Forget all others; the new index of each old one, -1 where forgotten, and -1 at the end for "none"."""
         renamed = np.full(len(self) + 1, -1, np.int64)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -10,14 +11,15 @@ import pyarrow.compute as pc
 
 from pulssi.errors import PoisonError, Reason
 from pulssi.frames import VEHICLES, decode
-from pulssi.series import is_device_id
+from pulssi.series import hash64, is_device_id
 from pulssi.times import US_PER_S
 
 AHEAD_S_MAX = 3600
 """An event that claims to be further in the future than this when it arrives says nothing about delays."""
-STOP_VISITS = ("dep", "pas")
-"""Leaving a stop or passing it: one event for each visit, measured against the scheduled departure."""
+STOP_EVENTS = ("ars", "pas", "arr", "dep")
+"""Events that tell when a vehicle was at a stop, best first for the arrival: it stands, passes, comes near, leaves."""
 _TIME_MAX = 1 << 53
+_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(slots=True)
@@ -29,7 +31,11 @@ class Events:
         event_time: int64, us UTC.
         receive_time: int64, us UTC.
         delay_s: int64, positive = late.
-        stop_visit: bool; whether on-time share counts it.
+        rank: int64, index into `STOP_EVENTS`, -1 where it tells nothing of a stop, a trip and its timetable.
+        stop: int64, -1 = none.
+        trip: int64, hash of route, direction, operating day and start; 0 = none.
+        day: int64, operating day of the trip, days since 1970; 0 = none.
+        scheduled_time: int64, us UTC; 0 = none.
         vehicle: int64, index into `names`.
         route: int64, index into `names`, -1 where the event has no route.
         names: device ids, `veh:<operator>:<number>` and `route:<route>:<direction>`.
@@ -40,7 +46,11 @@ class Events:
     event_time: np.ndarray
     receive_time: np.ndarray
     delay_s: np.ndarray
-    stop_visit: np.ndarray
+    rank: np.ndarray
+    stop: np.ndarray
+    trip: np.ndarray
+    day: np.ndarray
+    scheduled_time: np.ndarray
     vehicle: np.ndarray
     route: np.ndarray
     names: list[str]
@@ -51,17 +61,11 @@ class Events:
 
     def take(self, which: np.ndarray) -> Events:
         """Rows by index or mask; names and clock stay."""
-        return Events(
-            self.event_id[which],
-            self.event_time[which],
-            self.receive_time[which],
-            self.delay_s[which],
-            self.stop_visit[which],
-            self.vehicle[which],
-            self.route[which],
-            self.names,
-            self.clock,
-        )
+        columns = {name: getattr(self, name)[which] for name in COLUMNS}
+        return Events(**columns, names=self.names, clock=self.clock)
+
+
+COLUMNS = tuple(field.name for field in fields(Events) if field.name not in ("names", "clock"))
 
 
 def read(frame: bytes) -> Events:
@@ -85,20 +89,52 @@ def read(frame: bytes) -> Events:
     vehicle, vehicles = _devices(batch.column("vehicle"), "veh")
     routes = pc.binary_join_element_wise(batch.column("route"), batch.column("direction").cast(pa.string()), "/")
     route, route_names = _devices(routes, "route")
-    event = pc.is_in(batch.column("event"), pa.array(STOP_VISITS))
-    stop_visit = pc.and_(event, pc.is_valid(batch.column("scheduled_time")))
+    rank, trip, day = _visits(batch)
     events = Events(
         batch.column("event_id").to_numpy(),
         times,
         received,
         batch.column("delay_s").to_numpy().astype(np.int64),
-        stop_visit.to_numpy(zero_copy_only=False),
+        rank,
+        _numbers(batch.column("stop"), -1),
+        trip,
+        day,
+        _numbers(batch.column("scheduled_time"), 0),
         vehicle,
         np.where(route < 0, -1, route + len(vehicles)),
         vehicles + route_names,
         clock,
     )
     return events.take(credible & (vehicle >= 0))
+
+
+def _numbers(column: pa.Array, missing: int) -> np.ndarray:
+    filled: np.ndarray = pc.fill_null(column, missing).to_numpy(zero_copy_only=False).astype(np.int64)
+    return filled
+
+
+def _visits(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rank, trip and operating day of each event; -1 and 0 where it is no visit of a known trip to a known stop."""
+    rank = _numbers(pc.index_in(batch.column("event"), pa.array(STOP_EVENTS)), -1)
+    for name in ("stop", "scheduled_time", "route", "direction"):
+        rank[~batch.column(name).is_valid().to_numpy(zero_copy_only=False)] = -1
+    trip, day = np.zeros(len(rank), np.int64), np.zeros(len(rank), np.int64)
+    at_stop = np.flatnonzero(rank >= 0)
+    if len(at_stop):
+        named = batch.column("trip").take(pa.array(at_stop)).dictionary_encode()
+        keys = [(hash64(name.encode()), _operating_day(name)) for name in named.dictionary.to_pylist()]
+        known = np.array([*keys, (0, 0)], np.int64)[_numbers(named.indices, -1)]
+        trip[at_stop], day[at_stop] = known.T
+        rank[at_stop[known[:, 1] == 0]] = -1
+    return rank, trip, day
+
+
+def _operating_day(trip: str) -> int:
+    """Days since 1970 of the operating day in `route/direction/operating day/start`; 0 where there is none."""
+    try:
+        return (date.fromisoformat(trip.split("/")[2]) - _EPOCH).days
+    except (IndexError, ValueError):
+        return 0
 
 
 def _devices(names: pa.Array, kind: str) -> tuple[np.ndarray, list[str]]:

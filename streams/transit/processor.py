@@ -1,8 +1,8 @@
-"""processor: the pure core of one partition of `pulssi.vehicles`: delays and on-time share over rolling windows
+"""processor: the pure core of one partition of `pulssi.vehicles`: delays, on-time share, headways, forecasts
 
 Every record is worked on by itself, so that the rows are the same however records are batched. The clock is the newest
 receive time that was read; it decides who is silent and what is too old, and is never the clock of this machine. Once
-in a second of it windows are given out, so that vehicles whose minute is over share the work.
+in a second of it visits at stops are made and windows given out, so that vehicles whose minute is over share the work.
 """
 
 from __future__ import annotations
@@ -13,29 +13,31 @@ import numpy as np
 
 from pulssi.errors import PoisonError
 from pulssi.frames import IndicatorKind, Indicators
-from pulssi.messages import to_json
+from pulssi.messages import SeriesInfo, to_json
 from pulssi.partitions import Output, Record
 from pulssi.settings import StreamsSettings
-from pulssi.times import iso
+from pulssi.times import US_PER_S, iso
 from pulssi.topics import Content, Topics, headers
 from streams.transit import events as vehicle_events
 from streams.transit import snapshot as snapshots
 from streams.transit.board import Board
 from streams.transit.entities import Entities, us
 from streams.transit.events import AHEAD_S_MAX, Events
+from streams.transit.service import Service
+from streams.transit.service_rows import empty_rows, fill_statistics, on_time_rows
 from streams.transit.store import (
     DELAY_S,
     EVENT_ID,
     EVENT_TIME,
     RECEIVE_TIME,
     ROUTE,
-    STOP_VISIT,
     VEHICLE,
     Store,
 )
-from streams.transit.windows import delays, shares
+from streams.transit.visits import Visit
+from streams.transit.windows import delays
 
-_BEAT_US = 1_000_000
+_BEAT_US = US_PER_S
 
 
 class TransitProcessor:
@@ -61,7 +63,7 @@ class TransitProcessor:
         self._partition = partition
         self._topics = topics
         self._entities_max = settings.series_max
-        self._early_s, self._late_s = settings.on_time_s
+        self._on_time_s = settings.on_time_s
         self._pane_us = us(settings.pane_s)
         self._lateness_us, self._idle_us = us(settings.lateness_s_max), us(settings.idle_s)
         self._horizon_us = us(settings.horizon_s)
@@ -70,9 +72,12 @@ class TransitProcessor:
         self._board = Board(covered_us // self._pane_us + 3, self._lengths)
         self._entities = Entities()
         self._store = Store()
+        self._service = Service(settings)
         self._clock = 0
         self._pruned = 0
-        self._meaning = repr((settings.pane_s, settings.windows_s, settings.horizon_s, settings.on_time_s)).encode()
+        self._infos: list[SeriesInfo] = []
+        windows = (settings.pane_s, settings.windows_s, settings.service_window_s, settings.service_step_s)
+        self._meaning = repr((windows, settings.horizon_s, settings.on_time_s)).encode()
         if snapshot is not None:
             self._restore(snapshot)
 
@@ -88,22 +93,26 @@ class TransitProcessor:
                 continue
             beat = events.clock // _BEAT_US > self._clock // _BEAT_US
             rows += self._advance(events.clock, record.offset)
-            outputs += self._take(events)
+            self._take(events)
             if beat:
+                self._settle()
                 rows += self._due_rows(self._progress(), record.offset)
-        return outputs + self._frames(rows)
+        return outputs + self._described() + self._frames(rows)
 
     def tick(self, now: int) -> list[Output]:
         """Windows of what has fallen silent; `now` in us UTC."""
-        silent = self._entities.silent(max(now, self._clock), self._idle_us)
-        return self._frames(self._due_rows(silent, -1))
+        if now - self._clock > self._idle_us:
+            self._settle()
+        rows = self._due_rows(self._entities.silent(max(now, self._clock), self._idle_us), -1)
+        return self._described() + self._frames(rows)
 
     def snapshot(self) -> bytes:
         """The whole state, exactly."""
+        numbers, names, arrays = self._service.state()
         return snapshots.encode(
             self._meaning,
-            [self._clock, self._pruned, self._board.first],
-            self._entities.names,
+            [self._clock, self._pruned, self._board.first, len(self._entities), *numbers],
+            self._entities.names + names,
             {
                 "newest": self._entities.newest,
                 "received": self._entities.received,
@@ -111,13 +120,15 @@ class TransitProcessor:
                 "changed": self._board.changed,
                 "revision": self._board.revision,
                 "rows": self._store.all(),
+                **arrays,
             },
         )
 
     def _restore(self, snapshot: bytes) -> None:
         numbers, names, arrays = snapshots.decode(self._meaning, snapshot)
-        self._clock, self._pruned, self._board.first = numbers
-        self._entities = Entities(names)
+        self._clock, self._pruned, self._board.first, entities = numbers[:4]
+        self._service.restore(numbers[4:], names[entities:], arrays)
+        self._entities = Entities(names[:entities])
         for column in ("newest", "received", "route"):
             setattr(self._entities, column, arrays[column])
         self._board.changed, self._board.revision = arrays["changed"], arrays["revision"]
@@ -126,11 +137,12 @@ class TransitProcessor:
 
     # -- taking events
 
-    def _take(self, events: Events) -> list[Output]:
-        """Put new events in their panes; descriptions of series that come up for the first time."""
+    def _take(self, events: Events) -> None:
+        """Put new events in their panes, and describe series that come up for the first time."""
         events = events.take(events.event_time >= self._clock - self._horizon_us)
         if len(events) == 0:
-            return []
+            return
+        self._service.add(events)
         known = len(self._entities)
         used = np.unique(np.r_[events.vehicle, events.route[events.route >= 0]])
         index = np.full(len(events.names) + 1, -1, np.int64)
@@ -144,14 +156,13 @@ class TransitProcessor:
                 events.delay_s,
                 index[events.vehicle],
                 index[events.route],
-                events.stop_visit,
             ),
         )
         pane = events.event_time // self._pane_us
         new = self._store.add(rows, pane)
         if len(new):
             self._note(rows[:, new], pane[new])
-        return [output for one in range(known, len(self._entities)) for output in self._descriptions(one)]
+        self._infos += [info for one in range(known, len(self._entities)) for info in self._entities.describe(one)]
 
     def _note(self, rows: np.ndarray, pane: np.ndarray) -> None:
         """Progress of vehicles, and the windows that new rows change."""
@@ -168,9 +179,23 @@ class TransitProcessor:
         first = (self._clock - self._horizon_us) // self._pane_us
         if first <= self._board.first:
             return []
+        self._settle()
         rows = self._due_rows(self._progress(), position)
         self._forget(first)
+        if self._service.overdue(self._clock):
+            self._service.forget(self._clock)
         return rows
+
+    def _settle(self) -> None:
+        """Make visits of the events at stops, and mark the windows of their routes."""
+        changes = self._service.settle()
+        if changes is None:
+            return
+        names = [self._service.name(one) for one in changes.route.tolist()]
+        entity, pane = self._entities.find(names), changes.time_s * US_PER_S // self._pane_us
+        for number in np.unique(pane).tolist():
+            touched = np.unique(entity[pane == number])
+            self._board.mark(number, touched[touched >= 0])
 
     def _forget(self, first: int) -> None:
         """Let go of what no late event can change any more, and of vehicles and routes that are long gone."""
@@ -196,6 +221,13 @@ class TransitProcessor:
 
     def _due_rows(self, progress: np.ndarray, position: int) -> list[Indicators]:
         """Rows of the windows that are complete now, or were and have changed."""
+        names, idle = self._entities.names, self._clock - self._idle_us
+        routes = {names[one]: int(progress[one]) for one in np.flatnonzero(self._entities.is_route).tolist()}
+        service, infos = self._service.due(self._service.progress(routes, idle), position)
+        self._infos += infos
+        return service + self._due_delays(progress, position)
+
+    def _due_delays(self, progress: np.ndarray, position: int) -> list[Indicators]:
         due = self._board.due((progress - self._lateness_us) // self._pane_us)
         if len(due) == 0:
             return []
@@ -225,40 +257,35 @@ class TransitProcessor:
             mine = rows[:, wanted[rows[column]] >= 0]
             if mine.shape[1]:
                 found.append(self._delay_rows(mine[column], mine, wanted))
-                stops = mine[:, mine[STOP_VISIT] > 0]
-                if column == ROUTE and stops.shape[1]:
-                    found.append(self._on_time_rows(stops[ROUTE], stops, wanted))
+        found.append(self._on_time_rows(entity[self._entities.is_route[entity]], end - length, end, wanted))
         for one in found:
             one.window_start[:] = (end - length) * self._pane_us
-            one.window_s[:] = length * self._pane_us // 1_000_000
-            one.completeness[:] = 1.0
-            one.class_[:] = -1
+            one.window_s[:] = length * self._pane_us // US_PER_S
             one.position[:] = position
         return found
 
     def _delay_rows(self, key: np.ndarray, rows: np.ndarray, revision: np.ndarray) -> Indicators:
         groups = delays(key, rows[DELAY_S], rows[EVENT_TIME], rows[EVENT_ID], rows[RECEIVE_TIME])
-        found = Indicators.empty(len(groups.key))
+        found = fill_statistics(groups)
         found.series_id[:] = self._entities.delay_series[groups.key]
-        found.kind[:] = IndicatorKind.DELAY
-        found.n[:], found.revision[:] = groups.n, revision[groups.key]
-        found.mean[:], found.min[:], found.max[:] = groups.mean, groups.low, groups.high
-        found.std[:], found.last[:] = groups.std, groups.last
-        found.p50[:], found.p95[:], found.p99[:] = groups.quantiles
-        found.value[:] = found.p50
-        found.receive_time[:] = groups.receive_time
+        found.kind[:], found.completeness[:], found.revision[:] = IndicatorKind.DELAY, 1.0, revision[groups.key]
         return found
 
-    def _on_time_rows(self, key: np.ndarray, rows: np.ndarray, revision: np.ndarray) -> Indicators:
-        delay_s = rows[DELAY_S]
-        on_time = (delay_s >= self._early_s) & (delay_s <= self._late_s)
-        keys, n, share, receive_time = shares(key, on_time, rows[RECEIVE_TIME])
-        found = Indicators.empty(len(keys))
-        found.series_id[:] = self._entities.on_time_series[keys]
-        found.kind[:] = IndicatorKind.ON_TIME
-        found.n[:], found.revision[:], found.receive_time[:] = n, revision[keys], receive_time
-        for column in ("mean", "min", "max", "last", "p50", "p95", "p99", "value"):
-            getattr(found, column)[:] = share
+    def _on_time_rows(self, routes: np.ndarray, first: int, end: int, revision: np.ndarray) -> Indicators:
+        """Rows of the visits in the panes [first, end) of some routes; n 0 where there are none any more."""
+        number = np.array([self._service.number(self._entities.names[route]) for route in routes.tolist()], np.int64)
+        routes, number = routes[number >= 0], number[number >= 0]
+        visits = self._service.visits(number)
+        pane = visits[Visit.TIME] * US_PER_S // self._pane_us
+        visits = visits[:, (pane >= first) & (pane < end)]
+        entity = dict(zip(number.tolist(), routes.tolist(), strict=True))
+        key = np.array([entity[one] for one in visits[Visit.ROUTE].tolist()], np.int64)
+        found = on_time_rows(key, visits, self._on_time_s)
+        gone = np.setdiff1d(routes[revision[routes] > 0], key)
+        found = Indicators.concat([found, empty_rows(gone)])
+        key = found.position
+        found.series_id[:] = self._entities.on_time_series[key]
+        found.kind[:], found.completeness[:], found.revision[:] = IndicatorKind.ON_TIME, 1.0, revision[key]
         return found
 
     # -- outputs
@@ -271,10 +298,11 @@ class TransitProcessor:
             Output(self._topics.indicators, self._partition, None, value, headers(Content.INDICATORS, kinds="window")),
         ]
 
-    def _descriptions(self, entity: int) -> list[Output]:
+    def _described(self) -> list[Output]:
+        infos, self._infos = self._infos, []
         return [
             Output(self._topics.series, None, str(info.series_id).encode(), to_json(info), headers(Content.SERIES))
-            for info in self._entities.describe(entity)
+            for info in infos
         ]
 
     def _dead_letter(self, record: Record, error: PoisonError) -> Output:

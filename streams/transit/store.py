@@ -1,7 +1,7 @@
 """store: the events of the last hours, by pane, so that every window can be made again when a late one comes
 
-Rows are columns of one int64 matrix of shape (7, n): event_id, event_time, receive_time, delay_s, vehicle, route,
-stop_visit. The chunks of a pane are sorted by event id and merged when they are of like size, so a pane of n events has
+Rows are columns of one int64 matrix of shape (6, n): event_id, event_time, receive_time, delay_s, vehicle, route.
+The chunks of a pane are sorted by event id and merged when they are of like size, so a pane of n events has
 about log n chunks, and whether an event is known costs as many binary searches.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-EVENT_ID, EVENT_TIME, RECEIVE_TIME, DELAY_S, VEHICLE, ROUTE, STOP_VISIT = range(7)
-FIELDS = 7
+EVENT_ID, EVENT_TIME, RECEIVE_TIME, DELAY_S, VEHICLE, ROUTE = range(6)
+FIELDS = 6
 
 
 def no_rows() -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 
@@ -17,16 +18,37 @@ from pulssi.series import series_id
 from pulssi.settings import StreamsSettings
 from pulssi.topics import Topics
 from streams.transit.processor import TransitProcessor
+from tests.property import transit_oracle
 
 TOPICS = Topics("t", 4)
 SETTINGS = StreamsSettings(
-    pane_s=60, windows_s=(60, 180), lateness_s_max=20, horizon_s=600, idle_s=90, on_time_s=(-60, 180)
+    pane_s=60,
+    windows_s=(60, 180),
+    lateness_s_max=20,
+    horizon_s=1200,
+    idle_s=90,
+    on_time_s=(-60, 180),
+    service_window_s=360,
+    service_step_s=90,
 )
 START = 1_790_000_000
-KINDS = {"dep": True, "pas": True, "vp": False, "arr": False}
+KINDS = ("dep", "pas", "vp", "arr", "ars", "pde")
 
 
-def event(number, vehicle, t, *, delay=30, route="4400", direction=1, name="vp", received=None, journey="journey"):
+def event(
+    number,
+    vehicle,
+    t,
+    *,
+    delay=30,
+    route="4400",
+    direction=1,
+    name="vp",
+    received=None,
+    journey="journey",
+    stop=7,
+    trip=1,
+):
     """One row of VEHICLES; times in seconds after START."""
     row = dict.fromkeys(VEHICLES.names)
     return row | {
@@ -38,7 +60,9 @@ def event(number, vehicle, t, *, delay=30, route="4400", direction=1, name="vp",
         "route": route,
         "direction": direction,
         "delay_s": delay,
-        "scheduled_time": (START + t - (delay or 0)) * 1_000_000 if KINDS.get(name) else None,
+        "stop": stop if name != "vp" else None,
+        "trip": None if trip is None else f"{route}/{direction}/2026-09-{21 + trip % 2}/{trip:05d}",
+        "scheduled_time": int((START + t - (delay or 0)) * 1_000_000) if name != "vp" else None,
         "event_time": int((START + t) * 1_000_000),
         "receive_time": int((START + (t if received is None else received)) * 1_000_000),
     }
@@ -54,15 +78,17 @@ def city(seed, count):
     frames, sent, clock = [], [], 0.0
     for number in range(count):
         clock += rng.choice([0.2, 1, 5, 30] * 20 + [2000])
-        t = clock - rng.choice([0, 0, 0, 1, 15, 45, 100, 400, 900])
+        t = clock - rng.choice([0, 0, 0, 1, 15, 45, 100, 400, 1500])
         row = event(
             number,
             f"0012/{rng.randint(1, 5):05d}",
             round(t, 3),
-            delay=rng.choice([None, -200, -61, -60, 0, 33, 180, 181, 900]),
+            delay=rng.choice([None, -100, -61, -60, 0, 33, 180, 181, 250]),
             route=rng.choice(["1001", "4400", None]),
             direction=rng.choice([1, 2]),
-            name=rng.choice(list(KINDS)),
+            name=rng.choice(KINDS),
+            stop=rng.choice([7, 7, 8, 9, None]),
+            trip=rng.choice([None, *[int(t // 240)] * 9]),
             received=clock,
             journey=rng.choice(["journey"] * 9 + ["deadrun"]),
         )
@@ -93,7 +119,8 @@ def rows_of(outputs):
     for output in outputs:
         if output.topic == TOPICS.indicators:
             columns = Indicators.decode(output.value)
-            rows += zip(*(getattr(columns, name).tolist() for name in Indicators.SCHEMA.names), strict=True)
+            numbers = (getattr(columns, name).tolist() for name in Indicators.SCHEMA.names)
+            rows += zip(*([None if math.isnan(one) else one for one in column] for column in numbers), strict=True)
     return [dict(zip(Indicators.SCHEMA.names, row, strict=True)) for row in rows]
 
 
@@ -131,13 +158,28 @@ def oracle(frames):
             "max": values.max(), "std": values.std(), "last": newest["delay_s"], "p50": p50, "p95": p95, "p99": p99,
             "value": p50, "receive_time": max(row["receive_time"] for row in rows),
         }  # fmt: skip
-        stops = [row["delay_s"] for row in rows if KINDS[row["event"]]]
-        if name.startswith("route:") and stops:
-            share = 100 * sum(-60 <= delay <= 180 for delay in stops) / len(stops)
-            expected[series_id(name, "on_time_share"), start * 60_000_000, length * 60] = {
-                "kind": IndicatorKind.ON_TIME, "n": len(stops), "value": share, "mean": share,
-            }  # fmt: skip
-    return expected
+    return expected | service(frames)
+
+
+def service(frames):
+    """Every window of visits by the definition."""
+    calls = transit_oracle.visits(counting(frames))
+    expected, windows = {}, defaultdict(list)
+    for call in calls:
+        pane = call["time"] // 60
+        for length in (1, 3):
+            for start in range(pane - length + 1, pane + 1):
+                windows[call["route"], start, length].append(call)
+    for (name, start, length), inside in windows.items():
+        key = series_id(name, "on_time_share"), start * 60_000_000, length * 60
+        expected[key] = transit_oracle.on_time(inside, SETTINGS.on_time_s)
+    return expected | transit_oracle.service(calls, 360, 90, SETTINGS.on_time_s)
+
+
+def final(rows):
+    """The last row of each window; one with n 0 says that there is none."""
+    found = {(row["series_id"], row["window_start"], row["window_s"]): row for row in rows}
+    return {key: row for key, row in found.items() if row["n"]}
 
 
 def records(frames):
@@ -149,12 +191,10 @@ def records(frames):
 def test_the_last_revision_of_every_window_is_what_the_definition_says(seed, count):
     frames = city(seed, count)
     rows, _ = run(records(frames))
-    found, revisions = {}, defaultdict(list)
+    revisions = defaultdict(list)
     for row in rows:
-        key = row["series_id"], row["window_start"], row["window_s"]
-        found[key] = row
-        revisions[key].append(row["revision"])
-    expected = oracle(frames)
+        revisions[row["series_id"], row["window_start"], row["window_s"]].append(row["revision"])
+    found, expected = final(rows), oracle(frames)
     assert found.keys() == expected.keys()
     for key, fields in expected.items():
         assert {name: found[key][name] for name in fields} == pytest.approx(fields)
@@ -189,7 +229,7 @@ def test_a_late_event_inside_the_horizon_revises_and_a_repeated_one_does_nothing
 
 
 def test_an_event_beyond_the_horizon_is_left_out():
-    rows, _ = run(records([[event(1, "1/1", 10)], [event(2, "1/1", 700)], [event(3, "1/1", 20, received=701)]]))
+    rows, _ = run(records([[event(1, "1/1", 10)], [event(2, "1/1", 1300)], [event(3, "1/1", 20, received=1301)]]))
     assert all(row["n"] == 1 for row in rows)
 
 

@@ -83,7 +83,7 @@ def test_the_median_delay_of_every_bus_and_route_is_that_of_the_raw_messages(lin
         if output.topic == TOPICS.indicators:
             rows = Indicators.decode(output.value)
             for row in range(len(rows)):
-                if rows.kind[row] == IndicatorKind.DELAY:
+                if rows.kind[row] == IndicatorKind.DELAY and rows.window_s[row] == WINDOW_S:
                     found[int(rows.series_id[row]), int(rows.window_start[row])] = (
                         int(rows.n[row]),
                         float(rows.value[row]),
