@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from streams.grouping import ranges
 from streams.lists import by_size, sizes_of
 
 RELATIVE_ERROR = 2.0**-8
@@ -21,6 +22,8 @@ NO_CODE = np.uint16(0xFFFF)
 
 _NOTHING = np.uint32(0xFFFF0000)  # sorts behind all entries and counts nothing
 _GREATEST = 3.38e38
+_SORTED_BITS = 8
+_OWNERS = 256
 _SIGN = np.uint32(1 << 31)
 
 
@@ -79,18 +82,43 @@ def quantiles(entries: np.ndarray, starts: np.ndarray, counts: np.ndarray, per_m
     result = np.full((len(per_mille), len(starts)), np.nan)
     some = np.flatnonzero(counts)
     for k, chosen in by_size(sizes_of(counts[some])):
-        which, steps = some[chosen], np.arange(1 << k)
-        inside = steps < counts[which][:, None]
-        place = np.where(inside, starts[which][:, None] + steps, 0)
-        ordered = np.where(inside, entries[place], _NOTHING)
-        ordered.sort(axis=1)
-        total = np.cumsum(ordered & np.uint32(0xFFFF), axis=1, dtype=np.int64)
-        n, own = total[:, -1], np.arange(len(which))
-        for i, q in enumerate(per_mille):
-            rank = (q * n + 999) // 1000
-            at = (total >= np.maximum(rank, 1)[:, None]).argmax(axis=1)
-            result[i, which] = values_of((ordered[own, at] >> np.uint32(16)).astype(np.uint16))
+        which, find = some[chosen], _by_sorting if k <= _SORTED_BITS else _by_counting
+        for start in range(0, len(which), _OWNERS):
+            own = which[start : start + _OWNERS]
+            result[:, own] = find(entries, starts[own], counts[own], per_mille)
     return result
+
+
+def _by_sorting(entries: np.ndarray, starts: np.ndarray, counts: np.ndarray, per_mille: tuple[int, ...]) -> np.ndarray:
+    """For short lists: each in a row of its own."""
+    steps = np.arange(int(counts.max()))
+    inside = steps < counts[:, None]
+    ordered = np.where(inside, entries[np.where(inside, starts[:, None] + steps, 0)], _NOTHING)
+    ordered.sort(axis=1)
+    total = np.cumsum(ordered & np.uint32(0xFFFF), axis=1, dtype=np.int64)
+    own, places = np.arange(len(starts)), _places(total, per_mille)
+    return np.array([values_of((ordered[own, at] >> np.uint32(16)).astype(np.uint16)) for at in places])
+
+
+def _by_counting(entries: np.ndarray, starts: np.ndarray, counts: np.ndarray, per_mille: tuple[int, ...]) -> np.ndarray:
+    """For long lists, in which codes come again: a histogram over the codes that any of them has."""
+    place, owner = ranges(starts, counts)
+    chosen = entries[place]
+    code = chosen >> np.uint32(16)
+    seen = np.zeros(1 << 16, np.bool_)
+    seen[code] = True
+    number = np.cumsum(seen) - 1
+    codes = np.flatnonzero(seen).astype(np.uint16)
+    cell = owner * len(codes) + number[code]
+    histogram = np.bincount(cell, chosen & np.uint32(0xFFFF), len(starts) * len(codes))
+    total = np.cumsum(histogram.reshape(len(starts), -1), axis=1)
+    return np.array([values_of(codes[at]) for at in _places(total, per_mille)])
+
+
+def _places(total: np.ndarray, per_mille: tuple[int, ...]) -> list[np.ndarray]:
+    """Where each row of running counts reaches the rank of each quantile."""
+    n = total[:, -1].astype(np.int64)
+    return [(total >= np.maximum((q * n + 999) // 1000, 1)[:, None]).argmax(axis=1) for q in per_mille]
 
 
 def quantiles_of_rows(codes: np.ndarray, per_mille: tuple[int, ...]) -> np.ndarray:

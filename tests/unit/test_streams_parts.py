@@ -97,6 +97,21 @@ def test_quantiles_of_entries_are_the_nearest_ranks(values, merged):
             assert found[i, who] == values_of(np.array([code], np.uint16))[0]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_quantiles_of_long_lists_are_the_nearest_ranks_too(seed):
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(1, 3000, 300)
+    codes = codes_of(rng.normal(0, 10.0 ** rng.integers(-2, 5), counts.sum()).round(2))
+    entries = entries_of(codes) + rng.integers(0, 3, len(codes)).astype(np.uint32)
+    starts = np.cumsum(counts) - counts
+    found = quantiles(entries, starts, counts, (500, 950, 990))
+    for who, (start, count) in enumerate(zip(starts, counts, strict=True)):
+        mine = slice(start, start + count)
+        ordered = np.sort(np.repeat(codes[mine], entries[mine] & 0xFFFF))
+        ranks = [-(-q * len(ordered) // 1000) - 1 for q in (500, 950, 990)]
+        assert found[:, who].tolist() == values_of(ordered[ranks]).tolist()
+
+
 @given(st.lists(st.lists(numbers | st.none(), min_size=6, max_size=6), max_size=20))
 def test_quantiles_of_rows_are_those_of_entries(rows):
     values = np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64).reshape(-1, 6)
