@@ -101,14 +101,14 @@ def city(seed, count):
     return frames
 
 
-def run(records, cuts=(), *, tick=True):
-    """Every row as a tuple, and descriptions, with a restart at each cut."""
-    processor, rows, infos = TransitProcessor(1, SETTINGS, TOPICS), [], []
+def run(records, cuts=(), *, tick=True, settings=SETTINGS):
+    """Every row, and descriptions, with a restart at each cut."""
+    processor, rows, infos = TransitProcessor(1, settings, TOPICS), [], []
     for start, end in zip((0, *cuts), (*cuts, len(records)), strict=True):
         outputs = processor.process(records[start:end])
         rows += rows_of(outputs)
         infos += [output for output in outputs if output.topic == TOPICS.series]
-        processor = TransitProcessor(1, SETTINGS, TOPICS, processor.snapshot())
+        processor = TransitProcessor(1, settings, TOPICS, processor.snapshot())
     if tick:
         rows += rows_of(processor.tick((START + 10**6) * 1_000_000))
     return rows, infos
@@ -207,6 +207,22 @@ def test_batches_and_restarts_change_no_row(seed, data):
     given_records = records(city(seed, 80))
     cuts = sorted(data.draw(st.sets(st.integers(1, len(given_records)), max_size=8)) - {len(given_records)})
     assert run(given_records, cuts) == run(given_records)
+
+
+@settings(derandomize=True, deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 10**6), st.randoms(use_true_random=False))
+def test_any_order_inside_the_horizon_and_any_repetition_give_the_same_windows(seed, rng):
+    wide = SETTINGS.model_copy(update={"horizon_s": 50_000})
+    frames = city(seed, 60)
+    sent = [row for rows in frames for row in rows]
+    mixed = rng.sample(sent, len(sent)) + rng.sample(sent, len(sent) // 3)
+    parts = sorted(rng.sample(range(1, len(mixed)), min(8, len(mixed) - 1)))
+    other = [mixed[a:b] for a, b in zip((0, *parts), (*parts, len(mixed)), strict=True)]
+    found = [final(run(records(one), settings=wide)[0]) for one in (frames, other)]
+    for rows in found:
+        for row in rows.values():
+            del row["revision"], row["position"]
+    assert found[0] == found[1]
 
 
 def test_a_vehicle_that_is_late_by_its_clock_delays_nobody_else():

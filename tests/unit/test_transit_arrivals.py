@@ -188,3 +188,14 @@ def test_headway_adherence_bunching_gaps_and_excess_wait_are_those_of_the_batch(
         else:
             assert adherence[key]["class_"] == -1
     assert levels == set("ABCDEF")
+
+
+def test_forecasts_of_the_next_stop_are_closer_than_that_the_delay_stays(arrivals, streamed):
+    trips = defaultdict(list)
+    for one in arrivals:
+        trips[route(one), one.trip].append(one)
+    changes = [abs(after.delay - before.delay) for calls in trips.values() for before, after in pairwise(calls)]
+    errors = of(streamed, "delay_forecast_error", IndicatorKind.DELAY)
+    hourly = [row for (_, start), row in errors.items() if start % HOUR == 0]
+    assert sum(row["n"] for row in hourly) == len(changes) > 50
+    assert sum(row["n"] * row["value"] for row in hourly) / len(changes) < 0.9 * mean(changes)
