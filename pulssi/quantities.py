@@ -82,7 +82,7 @@ _ALL = (
     Quantity("occupancy", "%", Kind.TRAFFIC, 0, 100, 90, 24 * _HOUR),
     Quantity("delay", "s", Kind.TRANSIT, -7_200, 14_400),
     Quantity("on_time_share", "%", Kind.TRANSIT, 0, 100),
-    Quantity("delay_next_stop", "s", Kind.TRANSIT, -7_200, 14_400),
+    Quantity("delay_forecast", "s", Kind.TRANSIT, -7_200, 14_400),
     Quantity("delay_forecast_error", "s", Kind.TRANSIT, 0, 14_400),
     Quantity("headway", "s", Kind.TRANSIT, 0, 14_400),
     Quantity("bunched_share", "%", Kind.TRANSIT, 0, 100),

@@ -95,15 +95,14 @@ class TransitProcessor:
             rows += self._advance(events.clock, record.offset)
             self._take(events)
             if beat:
-                self._settle()
+                rows += self._settle(record.offset)
                 rows += self._due_rows(self._progress(), record.offset)
         return outputs + self._described() + self._frames(rows)
 
     def tick(self, now: int) -> list[Output]:
         """Windows of what has fallen silent; `now` in us UTC."""
-        if now - self._clock > self._idle_us:
-            self._settle()
-        rows = self._due_rows(self._entities.silent(max(now, self._clock), self._idle_us), -1)
+        rows = self._settle(-1) if now - self._clock > self._idle_us else []
+        rows += self._due_rows(self._entities.silent(max(now, self._clock), self._idle_us), -1)
         return self._described() + self._frames(rows)
 
     def snapshot(self) -> bytes:
@@ -179,23 +178,25 @@ class TransitProcessor:
         first = (self._clock - self._horizon_us) // self._pane_us
         if first <= self._board.first:
             return []
-        self._settle()
-        rows = self._due_rows(self._progress(), position)
+        rows = self._settle(position) + self._due_rows(self._progress(), position)
         self._forget(first)
         if self._service.overdue(self._clock):
             self._service.forget(self._clock)
         return rows
 
-    def _settle(self) -> None:
-        """Make visits of the events at stops, and mark the windows of their routes."""
+    def _settle(self, position: int) -> list[Indicators]:
+        """Make visits of the events at stops, and mark the windows of their routes; rows of forecasts."""
         changes = self._service.settle()
         if changes is None:
-            return
+            return []
         names = [self._service.name(one) for one in changes.route.tolist()]
         entity, pane = self._entities.find(names), changes.time_s * US_PER_S // self._pane_us
         for number in np.unique(pane).tolist():
             touched = np.unique(entity[pane == number])
             self._board.mark(number, touched[touched >= 0])
+        rows, infos = self._service.foresee(changes, self._clock, position)
+        self._infos += infos
+        return rows
 
     def _forget(self, first: int) -> None:
         """Let go of what no late event can change any more, and of vehicles and routes that are long gone."""

@@ -17,9 +17,12 @@ from pulssi.times import US_PER_S
 from streams.transit.board import Board
 from streams.transit.entities import us
 from streams.transit.events import AHEAD_S_MAX, Events
-from streams.transit.service_rows import Window, service_rows
+from streams.transit.service_rows import Window, forecast_rows, service_rows
 from streams.transit.subjects import Subjects
-from streams.transit.visits import HEADWAY_S_MAX, LOOP_S, Event, Visit, derive, no_events, no_visits
+from streams.transit.visits import HEADWAY_S_MAX, LOOP_S, Event, Visit, derive, latest, no_events, no_visits
+
+FORESEEN_S_MAX = 900
+"""Where a vehicle was longer ago than this, it has gone on by now, and a forecast for the next stop is of no use."""
 
 
 @dataclass(slots=True)
@@ -29,12 +32,12 @@ class Changes:
     Attributes:
         route: number of the subject.
         time_s: of the visit.
-        fresh: visits as they are now.
+        latest: those that are the latest of their trip, as they are now.
     """
 
     route: np.ndarray
     time_s: np.ndarray
-    fresh: np.ndarray
+    latest: np.ndarray
 
 
 class Service:
@@ -97,10 +100,10 @@ class Service:
         both = np.concatenate((before, after), axis=1)
         rows, first, times = np.unique(both, axis=1, return_index=True, return_counts=True)
         changed = times == 1
-        fresh = rows[:, changed & (first >= before.shape[1])]
+        fresh = first[changed & (first >= before.shape[1])] - before.shape[1]
         rows = rows[:, changed]
         self._mark(rows)
-        return Changes(rows[Visit.ROUTE], rows[Visit.TIME], fresh)
+        return Changes(rows[Visit.ROUTE], rows[Visit.TIME], after[:, np.intersect1d(fresh, latest(after))])
 
     def _put(self, routes: np.ndarray, events: np.ndarray, visits: np.ndarray) -> None:
         for route in routes.tolist():
@@ -144,6 +147,11 @@ class Service:
         revision = self._board.give_out(due)
         routes = np.unique(self._subjects.route[due[:, 1]])
         return service_rows(self.visits(routes), due[:, :2], revision, window, self._subjects)
+
+    def foresee(self, changes: Changes, clock: int, position: int) -> tuple[list[Indicators], list[SeriesInfo]]:
+        """Rows of the delays that are foreseen at the next stops of vehicles that have just been at one."""
+        recent = changes.latest[Visit.LEFT] * US_PER_S >= clock - us(FORESEEN_S_MAX)
+        return forecast_rows(changes.latest[:, recent], position, self._subjects)
 
     def progress(self, routes: dict[str, int], idle: int) -> np.ndarray:
         """Progress of each subject: that of its route, `idle` where nobody knows it."""

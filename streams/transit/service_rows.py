@@ -72,8 +72,36 @@ def service_rows(
     return rows, infos
 
 
+def forecast_rows(
+    visits: np.ndarray,
+    position: int,
+    subjects: Subjects,
+) -> tuple[list[Indicators], list[SeriesInfo]]:
+    """Rows of what is foreseen at the next stops of some visits: at the time of the visit, with `window_s` 0.
+
+    Such a row says what was known when it was written and is never revised; `last` is the delay that it starts from.
+    """
+    visits = visits[:, visits[Visit.NEXT_PLACE] != NONE]
+    visits = visits[:, np.lexsort((visits[Visit.TRIP], visits[Visit.LEFT], visits[Visit.NEXT_PLACE]))]
+    if visits.shape[1] == 0:
+        return [], []
+    again = (np.diff(visits[[Visit.NEXT_PLACE, Visit.LEFT]]) == 0).all(axis=0)
+    visits = visits[:, np.r_[True, ~again]]
+    rows = Indicators.empty(visits.shape[1])
+    for name in ("mean", "min", "max", "p50", "p95", "p99", "value"):
+        getattr(rows, name)[:] = visits[Visit.NEXT_DELAY]
+    column = SERVED.index("delay_forecast")
+    infos = subjects.describe(visits[Visit.NEXT_PLACE], column)
+    rows.series_id[:] = subjects.series(visits[Visit.NEXT_PLACE], column)
+    rows.kind[:], rows.n[:], rows.completeness[:], rows.class_[:] = IndicatorKind.DELAY, 1, 1.0, -1
+    rows.last[:], rows.window_start[:] = visits[Visit.DELAY], visits[Visit.LEFT] * US_PER_S
+    rows.receive_time[:], rows.position[:] = visits[Visit.RECEIVE_TIME], position
+    return [rows], infos
+
+
 _KINDS = dict.fromkeys(SERVED, IndicatorKind.HEADWAY) | {
     "delay": IndicatorKind.DELAY,
+    "delay_forecast": IndicatorKind.DELAY,
     "delay_forecast_error": IndicatorKind.DELAY,
     "on_time_share": IndicatorKind.ON_TIME,
 }

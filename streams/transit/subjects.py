@@ -15,6 +15,7 @@ SERVED = (
     "bunched_share",
     "gap_share",
     "excess_wait",
+    "delay_forecast",
     "delay_forecast_error",
 )
 """Quantities of subjects; the columns of `Subjects.described`."""

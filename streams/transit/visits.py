@@ -95,6 +95,15 @@ def derive(events: np.ndarray) -> np.ndarray:
     return found
 
 
+def latest(visits: np.ndarray) -> np.ndarray:
+    """Index of the last visit of each trip."""
+    order = np.lexsort((visits[Visit.PLACE], visits[Visit.TIME], visits[Visit.TRIP], visits[Visit.ROUTE]))
+    ordered = visits[:, order]
+    changes = (np.diff(ordered[[Visit.ROUTE, Visit.TRIP]]) != 0).any(axis=0)
+    last: np.ndarray = order[np.flatnonzero(np.r_[changes, True])]
+    return last
+
+
 def _best(events: np.ndarray, visit: np.ndarray, starts: np.ndarray, preference: np.ndarray) -> np.ndarray:
     """For each visit the event of the kind that is preferred, and the first of those."""
     order = np.lexsort((events[Event.ID], events[Event.TIME], preference[events[Event.RANK]], visit))

@@ -177,9 +177,9 @@ def service(frames):
 
 
 def final(rows):
-    """The last row of each window; one with n 0 says that there is none."""
+    """The last row of each window; one with n 0 says that there is none, and forecasts have no window."""
     found = {(row["series_id"], row["window_start"], row["window_s"]): row for row in rows}
-    return {key: row for key, row in found.items() if row["n"]}
+    return {key: row for key, row in found.items() if row["n"] and row["window_s"]}
 
 
 def records(frames):
@@ -192,7 +192,7 @@ def test_the_last_revision_of_every_window_is_what_the_definition_says(seed, cou
     frames = city(seed, count)
     rows, _ = run(records(frames))
     revisions = defaultdict(list)
-    for row in rows:
+    for row in filter(lambda row: row["window_s"], rows):
         revisions[row["series_id"], row["window_start"], row["window_s"]].append(row["revision"])
     found, expected = final(rows), oracle(frames)
     assert found.keys() == expected.keys()
@@ -252,3 +252,14 @@ def test_an_event_beyond_the_horizon_is_left_out():
 def test_a_vehicle_far_ahead_of_its_own_receive_time_counts_nowhere():
     rows, infos = run(records([[event(1, "1/1", 5000, received=0)]]))
     assert (rows, infos) == ([], [])
+
+
+def test_the_delay_at_the_next_stop_is_foreseen_at_once_from_those_who_went_there():
+    ahead = [event(1, "1/1", 0, delay=0, stop=7, name="dep"), event(2, "1/1", 200, delay=80, stop=8, name="ars")]
+    behind = event(3, "1/2", 300, delay=30, stop=7, name="dep", trip=3)
+    rows, infos = run(records([ahead[:1], ahead[1:], [behind]]), tick=False)
+    forecasts = [row for row in rows if row["series_id"] == series_id("stop:8:4400:1", "delay_forecast")]
+    assert [(row["window_start"], row["value"], row["last"], row["position"]) for row in forecasts] == [
+        ((START + 300) * 1_000_000, 30 + 80 / 2, 30.0, 2),
+    ]
+    assert any(b"stop:8:4400:1" in info.value and b"delay_forecast" in info.value for info in infos)
