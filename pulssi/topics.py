@@ -33,6 +33,10 @@ def headers(content: Content, **more: str | int) -> Headers:
     ]
 
 
+STATE_BYTES_MAX = 64 << 20
+"""Bytes of a snapshot, packed, at most: of a record of `pulssi.state`."""
+
+
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
     """How a topic is created."""
@@ -94,7 +98,7 @@ class Topics:
         kept = {"retention.ms": str(retention_ms), "max.message.bytes": str(8 << 20)}
         compacted = {"cleanup.policy": "compact", "max.message.bytes": str(8 << 20)}
         alerts = {**compacted, "min.compaction.lag.ms": str(4 * retention_ms)}  # each step is read before it goes
-        state = {**compacted, "max.message.bytes": str(64 << 20), "segment.ms": "600000"}
+        state = {**compacted, "max.message.bytes": str(STATE_BYTES_MAX), "segment.ms": "600000"}
         return [
             TopicSpec(self.readings, self.partitions, kept),
             TopicSpec(self.vehicles, self.partitions, kept),

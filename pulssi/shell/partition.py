@@ -10,10 +10,17 @@ from pulssi.partitions import Output, Processor
 from pulssi.shell.outbox import Outbox
 from pulssi.shell.snapshots import Slot, Snapshot, pack
 from pulssi.shell.transport import Batch
-from pulssi.topics import Topics
+from pulssi.topics import STATE_BYTES_MAX, Topics
 
 _SAVED_BYTES_PER_S = 4 << 20
 """A large state is saved less often, so that snapshots never take more of Kafka than this for each partition."""
+
+
+_RECORD_BYTES = 4096  # of a record besides its value, at most
+
+
+class StateSizeError(PulssiError):
+    """A state is too large for one record; it is not saved, and a restart goes on from the last one that was."""
 
 
 class GapError(PulssiError):
@@ -76,7 +83,11 @@ class Partition:
                 await outbox.send(outputs)
 
     async def save(self, generation: int, outbox: Outbox) -> int:
-        """Save the state if it changed, once all that it has given out is stored; bytes written."""
+        """Save the state if it changed, once all that it has given out is stored; bytes written.
+
+        Raises:
+            StateSizeError: it does not fit into a record.
+        """
         async with self._saving:
             async with self._working:
                 self._saved_at = time.monotonic()
@@ -87,10 +98,15 @@ class Partition:
             packed = await asyncio.to_thread(pack, state)
             await outbox.confirmed(given)
             value = Snapshot(next_offset, generation, packed).encode()
+            self._rest_s = len(value) / _SAVED_BYTES_PER_S
+            if len(value) > STATE_BYTES_MAX - _RECORD_BYTES:
+                raise StateSizeError(
+                    f"the state of {self.slot.topic}/{self.slot.partition} takes {len(value) >> 20} MiB, more than the "
+                    f"{STATE_BYTES_MAX >> 20} MiB of a record: use more partitions or a shorter horizon",
+                )
             place, headers = self.slot.place(self._topics), self.slot.headers(next_offset)
             await outbox.send([Output(self._topics.state, place, self.slot.key, value, headers)])
             await outbox.confirmed(outbox.number)
-            self._rest_s = len(value) / _SAVED_BYTES_PER_S
             return len(value)
 
     def due(self, interval_s: float) -> bool:

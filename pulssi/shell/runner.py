@@ -29,7 +29,7 @@ from pulssi.partitions import Factory
 from pulssi.settings import KafkaSettings
 from pulssi.shell.instance import Instance
 from pulssi.shell.outbox import Outbox
-from pulssi.shell.partition import GapError, Partition
+from pulssi.shell.partition import GapError, Partition, StateSizeError
 from pulssi.shell.snapshots import Slot, Snapshot, load
 from pulssi.shell.transport import Batch, Fetching, ShellConsumer, make_app
 from pulssi.times import now_us
@@ -307,7 +307,12 @@ class Shell:
                 self._show_lag()
 
     async def _save(self, partition: Partition) -> None:
-        written = await partition.save(self._app.consumer_generation_id, self._outbox)
+        try:
+            written = await partition.save(self._app.consumer_generation_id, self._outbox)
+        except StateSizeError as error:  # what was given out is right; a restart replays more
+            self._metrics.error("snapshot_too_large")
+            self._log.error("snapshot_too_large", error=str(error))
+            return
         if written:
             self._metrics.sent(self._topics.state, "bytes", written)
             await self._show_progress(partition)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pulssi.errors import PoisonError
 from pulssi.partitions import Record
-from pulssi.shell.partition import GapError, Partition
+from pulssi.shell.partition import GapError, Partition, StateSizeError
 from pulssi.shell.snapshots import Slot, Snapshot, decode, pack
 from pulssi.shell.transport import Batch, batches
 from pulssi.topics import Topics
@@ -161,3 +161,18 @@ def test_a_large_state_is_saved_less_often(monkeypatch):
     assert not one.due(2.0)
     moment[0] += 0.2
     assert one.due(2.0)
+
+
+def test_a_state_too_large_for_a_record_is_refused_and_work_goes_on(monkeypatch):
+    monkeypatch.setattr("pulssi.shell.partition.STATE_BYTES_MAX", 4100)
+    one, outbox = partition(), FakeOutbox()
+
+    async def run():
+        await one.feed(Batch(records(0, 5), 0, 0), outbox)
+        given = list(outbox.outputs)
+        with pytest.raises(StateSizeError, match=r"t\.readings/6 takes"):
+            await one.save(1, outbox)
+        assert outbox.outputs == given
+        assert await one.feed(Batch(records(5, 7), 0, 0), outbox) == 2
+
+    asyncio.run(run())
