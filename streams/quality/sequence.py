@@ -29,8 +29,8 @@ ORDERED = Quality.STEP | Quality.STUCK | Quality.SPIKE | Quality.GAP
 STUCK_REPEATS_MIN = 30
 STUCK_TIMES_LONGEST = 5
 STUCK_CHANGES_MIN = 100
-"""A value is stuck as well when it stands for 30 readings, and five times longer than it ever stood before, in a series
-that has changed 100 times."""
+"""A value is stuck as well when it stands for 30 readings, and five times longer than all before it but one, in a series
+that has changed 100 times. All but one, since else a sensor that was stuck once would never be so again."""
 
 GAP_INTERVALS = 5
 """A silence longer than so many usual intervals is a gap."""
@@ -71,13 +71,13 @@ class SequenceChecks:
     Attributes:
         time, value: of the latest reading.
         same_since, repeats: event time at which its value began, and how often it came again since.
-        longest, changes: most repeats of any value before it, and how often the value changed.
+        longest, second, changes: most and second most repeats of a value before it, and how often the value changed.
         times, values, flags, notes: [rows, 6] the latest readings, oldest first.
         cadence: usual interval.
     """
 
     COLUMNS: ClassVar[tuple[str, ...]] = (
-        "time", "value", "same_since", "repeats", "longest", "changes", "times", "values", "flags", "notes"
+        "time", "value", "same_since", "repeats", "longest", "second", "changes", "times", "values", "flags", "notes"
     )  # fmt: skip
 
     def __init__(self, pane_us: int, lag: int) -> None:
@@ -85,7 +85,7 @@ class SequenceChecks:
         self.cadence = Cadence(pane_us, 0)
         self.time, self.same_since = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self.value = np.zeros(0)
-        self.repeats, self.longest, self.changes = (np.zeros(0, np.int64) for _ in range(3))
+        self.repeats, self.longest, self.second, self.changes = (np.zeros(0, np.int64) for _ in range(4))
         self.times = np.zeros((0, _HISTORY), np.int64)
         self.values = np.zeros((0, _HISTORY), np.float32)
         self.flags, self.notes = np.zeros((0, _HISTORY), np.int32), np.zeros((0, _HISTORY), np.int32)
@@ -155,13 +155,14 @@ class SequenceChecks:
         inside = began >= np.repeat(starts, lengths)
         since = np.where(inside, time[np.maximum(began, 0)], np.repeat(self.same_since[row], lengths))
         finished = np.where(changed, shifted(repeats, starts, self.repeats[row]), 0)
-        finished[starts] = np.maximum(finished[starts], self.longest[row])
-        longest = running_max(finished, starts)
+        longest = running_max(_at_least(finished, starts, self.longest[row]), starts)
+        lesser = np.minimum(finished, shifted(longest, starts, self.longest[row]))
+        second = running_max(_at_least(lesser, starts, self.second[row]), starts)
         total = np.cumsum(changed)
         changes = total - np.repeat(total[starts] - changed[starts] - self.changes[row], lengths)
         self.same_since[row], self.repeats[row] = since[ends], repeats[ends]
-        self.longest[row], self.changes[row] = longest[ends], changes[ends]
-        unusual = repeats >= np.maximum(STUCK_REPEATS_MIN, STUCK_TIMES_LONGEST * longest)
+        self.longest[row], self.second[row], self.changes[row] = longest[ends], second[ends], changes[ends]
+        unusual = repeats >= np.maximum(STUCK_REPEATS_MIN, STUCK_TIMES_LONGEST * second)
         unusual &= np.isfinite(limits.stuck_s) & (changes > STUCK_CHANGES_MIN)
         return np.asarray(unusual | (time - since >= limits.stuck_s * US_PER_S))
 
@@ -220,6 +221,13 @@ class SequenceChecks:
             spike[far] = deviation[:, _HISTORY - self._lag] > np.maximum(floor[far], allowed)
         judged = at - self._lag
         return Judged(times[judged], all_flags[judged] | np.where(spike, np.int32(Quality.SPIKE), 0), notes[judged])
+
+
+def _at_least(values: np.ndarray, starts: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """The same values, the first of each run not below `least` of the run."""
+    values = values.copy()
+    values[starts] = np.maximum(values[starts], least)
+    return values
 
 
 def _spread(values: np.ndarray, at: np.ndarray) -> np.ndarray:

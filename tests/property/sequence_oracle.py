@@ -37,7 +37,8 @@ def stuck(readings, stuck_s):
     now = stands[-1]
     if now[-1][0] - now[0][0] >= stuck_s * S:
         return True
-    longest = max((len(stand) - 1 for stand in stands[:-1]), default=0)
+    before = sorted(len(stand) - 1 for stand in stands[:-1])
+    longest = before[-2] if len(before) > 1 else 0
     unusual = len(now) - 1 >= max(sequence.STUCK_REPEATS_MIN, sequence.STUCK_TIMES_LONGEST * longest)
     return unusual and len(stands) > sequence.STUCK_CHANGES_MIN and stuck_s < float("inf")
 

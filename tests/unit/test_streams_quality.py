@@ -86,6 +86,13 @@ def test_a_lively_series_is_stuck_after_thirty_repeats_and_a_sluggish_one_is_not
     assert not (flags & STUCK).any()
 
 
+def test_a_sensor_may_be_stuck_more_than_once_and_a_habit_is_learned():
+    lively, still = np.random.default_rng(3).normal(0, 1, 200), np.full(60, 0.5)
+    values = np.concatenate([lively, still, lively, still, lively, still])
+    flags, _ = check(checks_of(), np.arange(len(values)), values, stuck_s=1e6)
+    assert np.flatnonzero(flags & STUCK).tolist() == [*range(230, 260), *range(490, 520)]
+
+
 def test_a_quantity_that_may_stand_still_is_never_stuck():
     flags, _ = check(checks_of(), np.arange(400), np.concatenate((np.arange(200.0), np.zeros(200))), stuck_s=np.inf)
     assert not (flags & STUCK).any()
