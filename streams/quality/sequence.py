@@ -29,8 +29,8 @@ ORDERED = Quality.STEP | Quality.STUCK | Quality.SPIKE | Quality.GAP
 STUCK_REPEATS_MIN = 30
 STUCK_TIMES_LONGEST = 5
 STUCK_CHANGES_MIN = 100
-"""A value is stuck as well when it stands for 30 readings, and five times longer than all before it but one, in a series
-that has changed 100 times. All but one, since else a sensor that was stuck once would never be so again."""
+"""A value is stuck as well when it stands for 30 readings, and five times longer than all before it but one, in a
+series that has changed 100 times. All but one, since else a sensor that was stuck once would never be so again."""
 
 GAP_INTERVALS = 5
 """A silence longer than so many usual intervals is a gap."""
