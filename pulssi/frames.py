@@ -95,7 +95,7 @@ class IndicatorKind(IntEnum):
     ON_TIME = 3  # share of stop events inside the on-time band, percent
     ANOMALY = 4  # value = anomaly score 0..1, last = the reading, mean = expected value, std = expected spread
     AIR_INDEX = 5  # value = index or level, class_ = class, mean = concentration behind it, last = dominant compound
-    TRAFFIC = 6  # value = share of free-flow speed, class_ = class
+    TRAFFIC = 6  # value = indicator of one direction of a station, by its quantity, class_ = class
     HEADWAY = 7  # value = cvh, class_ = level of service
     FLAGS = 8  # settled quality flags of the reading at window_start, which replace those of its READING row
 

@@ -19,6 +19,7 @@ from streams.blob import pack, unpack
 from streams.catalogue import Lookup
 from streams.indicator_rows import by_position
 from streams.partition_state import Counts, PartitionState
+from streams.traffic.stations import TrafficStations
 
 FRAME_ROWS = 5000
 """Rows in a frame at most: 0.7 MB, below the 1 MiB that Kafka clients send by default.
@@ -26,13 +27,13 @@ FRAME_ROWS = 5000
 A cut may fall between rows of one position, so readers know rows by key and revision (`pulssi.partitions`).
 """
 
-VERSION = 2
+VERSION = 3
 """Of the snapshot."""
 
 _TIME_MAX = 1 << 53
 """Times beyond it (year 2255) are no times of ours."""
 
-_PARTS = ("windows", "air")
+_PARTS = ("windows", "air", "traffic")
 
 
 def _nothing_known(_series_id: int) -> None:
@@ -53,7 +54,7 @@ class ReadingsProcessor:
         topics: names of the topics.
         lookup: limits of series seen for the first time; see `streams.catalogue`.
         snapshot: what `snapshot()` returned, or None for a new state.
-        describe: descriptions of series; air quality indices need them to know what is measured where.
+        describe: descriptions of series; indicators of stations need them to know what is measured where.
 
     Raises:
         PoisonError: the snapshot is of another version or other settings, or is damaged.
@@ -70,9 +71,9 @@ class ReadingsProcessor:
     ) -> None:
         self._partition = partition
         self._topics = topics
-        windows, air = (None, None) if snapshot is None else _parts(snapshot)
+        windows, air, traffic = (None, None, None) if snapshot is None else _parts(snapshot)
         self._state = PartitionState(settings, lookup, windows)
-        self._air = StationIndices(settings, describe, air)
+        self._stations = (StationIndices(settings, describe, air), TrafficStations(settings, describe, traffic))
 
     @property
     def counts(self) -> Counts:
@@ -97,10 +98,13 @@ class ReadingsProcessor:
         position = np.repeat(np.array([record.offset for record in records], np.int64), lengths)
         checked, derived = self._state.apply(readings, position)
         outputs += self._frames(checked, kinds="reading", flagged=True)
-        indices, described = self._air.take(derived)
-        if len(indices):
+        rows = [derived]
+        for stations in self._stations:
+            indicators, described = stations.take(derived)
             outputs += [self._description(info) for info in described]
-            derived = by_position([derived, indices])
+            rows += [indicators] if len(indicators) else []
+        if len(rows) > 1:
+            derived = by_position(rows)
         outputs += self._frames(derived, kinds="window", flagged=False)
         return outputs
 
@@ -110,7 +114,7 @@ class ReadingsProcessor:
 
     def snapshot(self) -> bytes:
         """The whole state, exactly."""
-        parts = zip(_PARTS, (self._state.snapshot(), self._air.snapshot()), strict=True)
+        parts = zip(_PARTS, (self._state.snapshot(), *(one.snapshot() for one in self._stations)), strict=True)
         return pack(VERSION, {}, {name: np.frombuffer(part, np.uint8) for name, part in parts})
 
     def _description(self, info: SeriesInfo) -> Output:
