@@ -232,8 +232,8 @@ def main(argv: list[str]) -> int:
     """Run the bench; the last line is one JSON object."""
     parser = argparse.ArgumentParser(prog="pulssi bench incidents")
     parser.add_argument("--json", action="store_true", help="the result is JSON in any case")
-    parser.add_argument("--worlds", type=int, default=8, help="corridors side by side, in each of both sets")
-    parser.add_argument("--days", type=int, default=25, help=f"days of each, of which {LEARNING_DAYS} only teach")
+    parser.add_argument("--worlds", type=int, default=6, help="corridors side by side, in each of both sets")
+    parser.add_argument("--days", type=int, default=20, help=f"days of each, of which {LEARNING_DAYS} only teach")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(argv)
     more: dict[str, object] = {"targets_per_detector_day": list(TARGETS), "published": PUBLISHED}
