@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from pulssi.air_classes import COMPOUNDS
 from pulssi.frames import IndicatorKind, Indicators
 from pulssi.messages import SeriesInfo
 from pulssi.quantities import QUANTITIES
@@ -36,6 +37,16 @@ _KEPT_BEYOND_HORIZON = 48
 _POINTS_MAX = 4096
 
 _ALL = (*HOURLY, *DAILY)
+
+
+def _by_compound(rules: Sequence[Rule], nothing: int) -> np.ndarray:
+    """`reach` of the rules, [rules, compounds]; `nothing` for compounds that a rule does not look at."""
+    return np.array([[rule.reach.get(place, nothing) for place in range(len(COMPOUNDS))] for rule in rules])
+
+
+_HOURLY_REACH = _by_compound(HOURLY, 0)
+_BEFORE = _by_compound(DAILY, -1)
+"""Hours before a day that each daily rule looks at; -1 = it does not look at the compound."""
 
 _Point = tuple[int, int]
 """Station, and hour or day."""
@@ -86,6 +97,7 @@ class StationIndices:
         if not whole.any():
             return Indicators.empty(), []
         rows = windows.take(whole)
+        rows = rows.take(np.lexsort((rows.series_id, rows.window_start, rows.position)))  # stations go hour by hour
         found: list[tuple[Indicators, list[SeriesInfo]]] = []
         for row, one in enumerate(rows.series_id.tolist()):
             series = self._hours.series_of(one)
@@ -166,11 +178,9 @@ class StationIndices:
         roadside = np.array([self._hours.stations[one].device_id in self._roadside for one in station.tolist()])
         slots = self._hours.around(station, hour, HOURS)
         said, possible = hourly(slots.mean, roadside), hourly(_as_if_complete(slots), roadside)
-        for number, rule in enumerate(HOURLY):
-            looked = {compound: slice(HOURS - hours, HOURS) for compound, hours in rule.reach.items()}
-            chosen, rows = _rows(said[number], possible[number], slots, looked, fresh)
-            rows.window_start[:], rows.window_s[:] = hour[chosen] * _HOUR_US, HOUR_S
-            parts.append(self._named(rows, number, rule, station[chosen], infos))
+        number, point, rows = _rows(said, possible, slots, _HOURLY_REACH, fresh)
+        rows.window_start[:], rows.window_s[:] = hour[point] * _HOUR_US, HOUR_S
+        parts.append(self._named(rows, number, station[point], infos))
 
     def _daily(self, points: Sequence[_Point], length: int, parts: list[Indicators], infos: list[SeriesInfo]) -> None:
         station = np.array([one for one, _day in points], np.int64)
@@ -178,28 +188,25 @@ class StationIndices:
         fresh = np.array([self._fresh_days[point] for point in points], np.int64)
         slots = self._hours.around(station, start + length - 1, BEFORE_DAY + length)
         said, possible = daily(slots.mean), daily(_as_if_complete(slots))
-        for number, rule in enumerate(DAILY):
-            looked = {
-                compound: slice(BEFORE_DAY - before, BEFORE_DAY + length) for compound, before in rule.reach.items()
-            }
-            chosen, rows = _rows(said[number], possible[number], slots, looked, fresh)
-            rows.window_start[:], rows.window_s[:] = start[chosen] * _HOUR_US, DAY_S
-            parts.append(self._named(rows, len(HOURLY) + number, rule, station[chosen], infos))
+        number, point, rows = _rows(said, possible, slots, np.where(_BEFORE >= 0, length + _BEFORE, 0), fresh)
+        rows.window_start[:], rows.window_s[:] = start[point] * _HOUR_US, DAY_S
+        parts.append(self._named(rows, len(HOURLY) + number, station[point], infos))
 
     def _named(
         self,
         rows: Indicators,
-        number: int,
-        rule: Rule,
+        number: np.ndarray,
         station: np.ndarray,
         infos: list[SeriesInfo],
     ) -> Indicators:
-        """Put series ids into rows of the rule with this number; describe the series that are new."""
+        """Put series ids into rows of the rules with these numbers; describe the series that are new."""
         self._grow()
         rows.series_id[:] = self._ids[station, number]
-        new = np.unique(station[~self._said[station, number]]).tolist()
-        infos += [_described(self._hours.stations[one], rule, int(self._ids[one, number])) for one in new]
-        self._said[station, number] = True
+        for new in np.flatnonzero(~self._said[station, number]).tolist():
+            at = (int(station[new]), int(number[new]))
+            if not self._said[at]:
+                self._said[at] = True
+                infos.append(_described(self._hours.stations[at[0]], _ALL[at[1]], int(self._ids[at])))
         return rows
 
     def _grow(self) -> None:
@@ -218,34 +225,45 @@ def _as_if_complete(slots: Slots) -> np.ndarray:
 
 
 def _rows(
-    said: Outcome,
-    possible: Outcome,
+    said: Sequence[Outcome],
+    possible: Sequence[Outcome],
     slots: Slots,
-    looked: dict[int, slice],
+    reach: np.ndarray,
     fresh: np.ndarray,
-) -> tuple[np.ndarray, Indicators]:
-    """Rows of the points that changed, and which those are; `looked` has the hours of each compound that count."""
-    position = np.maximum.reduce([slots.changed[:, c, hours].max(axis=-1) for c, hours in looked.items()])
-    chosen = np.flatnonzero((np.maximum(position, fresh) >= 0) & ~np.isnan(possible.value))
-    rows = Indicators.empty(len(chosen))
+) -> tuple[np.ndarray, np.ndarray, Indicators]:
+    """Rows of what changed, with the number of the rule and of the point of each.
+
+    Args:
+        said: what each rule says.
+        possible: what it would say were all hours complete.
+        slots: the hours of the points.
+        reach: [rules, compounds] how many of the newest hours each rule looks at.
+        fresh: [points] position at which a point came up, -1 = it was there before.
+    """
+    position = np.maximum(_over(np.maximum, slots.changed, reach, -1).max(axis=-1), fresh[:, None])
+    sayable = ~np.isnan(np.stack([one.value for one in possible], axis=-1))
+    point, number = np.nonzero((position >= 0) & sayable)
+    rows = Indicators.empty(len(point))
     for name in ("min", "max", "std", "p50", "p95", "p99"):
         getattr(rows, name).fill(np.nan)
+    for column, name in (("value", "value"), ("class_", "class_"), ("mean", "concentration"), ("last", "dominant")):
+        getattr(rows, column)[:] = np.stack([getattr(one, name) for one in said], axis=-1)[point, number]
     rows.kind[:] = IndicatorKind.AIR_INDEX
-    rows.value[:], rows.class_[:] = said.value[chosen], said.class_[chosen]
-    rows.mean[:], rows.last[:] = said.concentration[chosen], said.dominant[chosen]
-    rows.position[:] = np.maximum(position, fresh)[chosen]
-    rows.revision[:] = -1
-    wanted = np.zeros(len(chosen), np.int64)
-    for compound, hours in looked.items():
-        there = slots.present[chosen, compound, hours]
-        rows.n += np.count_nonzero(~np.isnan(slots.mean[chosen, compound, hours]), axis=-1).astype(np.int32)
-        rows.n_excluded += slots.n_excluded[chosen, compound, hours].sum(axis=-1).astype(np.int32)
-        rows.revision += slots.revision[chosen, compound, hours].sum(axis=-1).astype(np.int32)
-        rows.flags |= np.bitwise_or.reduce(slots.flags[chosen, compound, hours], axis=-1).astype(np.int32)
-        np.maximum(rows.receive_time, slots.receive_time[chosen, compound, hours].max(axis=-1), out=rows.receive_time)
-        wanted += np.where(there.any(axis=-1), there.shape[-1], 0)
-    rows.completeness[:] = rows.n / np.maximum(wanted, 1)
-    return chosen, rows
+    rows.position[:] = position[point, number]
+    rows.n[:] = _over(np.add, (~np.isnan(slots.mean)).astype(np.int64), reach, 0).sum(axis=-1)[point, number]
+    rows.n_excluded[:] = _over(np.add, slots.n_excluded, reach, 0).sum(axis=-1)[point, number]
+    rows.revision[:] = _over(np.add, slots.revision, reach, 0).sum(axis=-1)[point, number] - 1
+    rows.flags[:] = np.bitwise_or.reduce(_over(np.bitwise_or, slots.flags, reach, 0), axis=-1)[point, number]
+    rows.receive_time[:] = _over(np.maximum, slots.receive_time, reach, 0).max(axis=-1)[point, number]
+    heard = _over(np.logical_or, slots.present, reach, 0) > 0
+    rows.completeness[:] = rows.n / np.maximum((heard * reach).sum(axis=-1)[point, number], 1)
+    return number, point, rows
+
+
+def _over(combine: np.ufunc, hours: np.ndarray, reach: np.ndarray, nothing: int) -> np.ndarray:
+    """The newest hours that each rule looks at as one, [points, rules, compounds]; `nothing` where there are none."""
+    so_far = combine.accumulate(hours[..., ::-1], axis=-1)
+    return np.where(reach > 0, so_far[:, np.arange(reach.shape[1]), np.maximum(reach - 1, 0)], nothing)
 
 
 def _described(station: SeriesInfo, rule: Rule, number: int) -> SeriesInfo:

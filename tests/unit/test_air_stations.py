@@ -88,6 +88,17 @@ def test_an_hour_far_behind_its_station_is_counted_and_changes_nothing():
     assert core.too_late == 1
 
 
+def test_a_backlog_in_one_record_is_on_time_whatever_the_order_of_its_series():
+    core, (no2, o3) = station(("no2",), ("o3",))
+    hours = range(H, H + 200)
+    parts, infos = core.take(windows([(series, hour, 30.0, 0, 5) for series in (o3, no2) for hour in hours]))
+    found = results(final_rows([parts], infos), "s")
+    assert core.too_late == 0
+    assert [found["air_index_eu", name, 3600, hour][0] for name in ("o3", "no2") for hour in hours] == [
+        *([1] * 200 + [3] * 200),
+    ]
+
+
 def test_what_a_sensor_gave_in_ppb_is_the_same_ppb_in_the_us_index():
     core, (so2,) = station(("so2",))
     parts, infos = core.take(windows([(so2, H, 75 * 64.066 / 24.055, 0, 1)]))
