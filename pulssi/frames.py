@@ -93,7 +93,7 @@ class IndicatorKind(IntEnum):
     WINDOW = 1  # rolling statistics of one series; value = mean
     DELAY = 2  # delay of one vehicle or route, seconds; value = median
     ON_TIME = 3  # share of stop events inside the on-time band, percent
-    ANOMALY = 4  # value = anomaly score 0..1, last = the reading, mean = expected value, std = expected spread
+    ANOMALY = 4  # value = anomaly score 0..1, last = the reading, mean = expected value, std = spread, class_ = cause
     AIR_INDEX = 5  # value = index or level, class_ = class, mean = concentration behind it, last = dominant compound
     TRAFFIC = 6  # value = indicator of one direction of a station, by its quantity, class_ = class
     HEADWAY = 7  # value = cvh, class_ = level of service

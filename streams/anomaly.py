@@ -1,32 +1,63 @@
 """anomaly: how unusual a reading is for its own series, as a probability
 
-A detector gives each reading a score in 0..1 that means the same on every series: 1 - score is the share of readings
-of that series that have been at least as unusual, so one threshold fits all.
+A detector gives each reading a score in 0..1 that means the same on every series, so one threshold fits all.
 """
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from streams.grouping import ends_of, lengths_of, order_by, ranges, shifted, starts_of
-from streams.progress import NEVER
+from pulssi.times import US_PER_S
+from streams.grouping import lengths_of, order_by, starts_of
+from streams.symbols import RangeSymbols, RankSymbols, Transitions, Words
+from streams.tails import MeanTail, QuantileTail
+
+
+class Cause(IntEnum):
+    """What is most unusual about a reading."""
+
+    LEVEL = 0  # the reading itself is far from what its time of day leads to expect
+    SPREAD = 1  # readings have been further off than usual for a while
+    SHAPE = 2  # readings follow each other as they have not done before
+    SILENCE = 3  # the reading ends a silence far longer than the usual interval
 
 
 class Scores(NamedTuple):
-    """What a detector says of readings, float64 arrays: score 0..1, the value it expected, the spread it allows for."""
+    """What a detector says of readings.
+
+    Attributes:
+        score: float64, 0..1.
+        expected: float64, the value it expected.
+        spread: float64, mean deviation from that.
+        cause: int8, `Cause`.
+        fresh: bool, whether nothing as unusual has come in the readings just before: one event, one fresh reading.
+    """
 
     score: np.ndarray
     expected: np.ndarray
     spread: np.ndarray
+    cause: np.ndarray
+    fresh: np.ndarray
+
+    def take(self, index: np.ndarray) -> Scores:
+        """The chosen readings."""
+        return Scores(*(column[index] for column in self))
+
+
+class Columns(Protocol):
+    """State in arrays whose first axis is the row, under the names in COLUMNS."""
+
+    COLUMNS: ClassVar[tuple[str, ...]]
 
 
 class Detector(Protocol):
-    """Online detector of all series of a partition, vectorised over them; its state is arrays by row."""
+    """Online detector of all series of a partition, vectorised over them."""
 
-    COLUMNS: ClassVar[tuple[str, ...]]
-    """Names of the attributes that are its state; each is an array whose first axis is the row."""
+    def parts(self) -> tuple[tuple[str, Columns], ...]:
+        """The parts that hold its state, each with a name."""
 
     def grow(self, rows: int) -> None:
         """Room for rows 0 ... rows - 1."""
@@ -43,177 +74,177 @@ class Detector(Protocol):
         """
 
 
-_BIN_BITS = 2
-_LEAST_EXPONENT = -4
-_OCTAVES = 12
-_BINS = _OCTAVES << _BIN_BITS
-_LEAST = 2.0**_LEAST_EXPONENT
-_HUGE = 1e150  # greater numbers would overflow in a difference
+_HUGE = 1e150  # greater numbers would overflow in a square
+_DAY_S = 86400
 
 
-def _edges() -> np.ndarray:
-    octave, part = np.divmod(np.arange(_BINS + 1), 1 << _BIN_BITS)
-    edges = 2.0 ** (octave + _LEAST_EXPONENT) * (1 + part / (1 << _BIN_BITS))
-    edges[0] = 0.0
-    return edges
+class Daily:
+    """Running mean by time of day."""
+
+    COLUMNS: ClassVar[tuple[str, ...]] = ("means", "days")
+
+    SLOTS = 48
+    RATE = 0.1
+
+    def __init__(self) -> None:
+        self.means = np.zeros((0, self.SLOTS))
+        self.days = np.zeros((0, self.SLOTS), np.uint8)
+
+    def expect(self, rows: np.ndarray, times: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Mean of the time of day of each reading, the reading itself where there is none; then learn."""
+        slot = times // US_PER_S % _DAY_S // (_DAY_S // self.SLOTS)
+        seen = self.days[rows, slot]
+        mean = np.where(seen > 0, self.means[rows, slot], values)
+        days = np.minimum(seen + 1, round(1 / self.RATE)).astype(np.uint8)
+        self.means[rows, slot] = mean + (values - mean) / days
+        self.days[rows, slot] = days
+        return mean
 
 
-_EDGES = _edges()
+class EvidenceDetector:
+    """Adds up how rare a reading is in several respects for its own series.
 
-
-class ResidualDetector:
-    """Robust running level and spread, with the tail of the residuals counted per series.
-
-    Within one interval the level and the spread stand still; between intervals they follow by exponential weighting,
-    with residuals clipped so that one outlier moves them little. The residual in spreads is looked up in the
-    series' own histogram of past residuals (log-linear bins), which forgets slowly and starts from a Laplace tail. So
-    whatever the shape of the noise, the score is its tail probability. Nothing is scored until the level is known.
-
-    Args:
-        interval_us: length of the interval.
+    Five numbers tell how far a reading is off: its deviation from the mean of its time of day, the running mean of
+    those deviations, the running surprise of one level following another, and words of levels and of ranks that have
+    never occurred. Each is turned into the decades of its tail probability in the series so far; their sum is the
+    evidence, less the decades that the length of the series alone makes likely. Nothing looks ahead and no parameter
+    depends on the series.
     """
 
-    COLUMNS: ClassVar[tuple[str, ...]] = (
-        "interval",
-        "level",
-        "spread",
-        "folds",
-        "scale",
-        "value",
-        "resolution",
-        "n",
-        "total",
-        "deviation",
-        "pending",
-        "counts",
-        "tail",
-    )
+    COLUMNS: ClassVar[tuple[str, ...]] = ("n", "time", "interval", "smooth", "new_share", "peaks")
 
-    LEVEL_RATE = 0.1
-    SPREAD_RATE = 0.02
-    CLIP_SPREADS = 4.0
-    BLIND_FOLDS = 3
-    WARM_FOLDS = 20
-    KEEP = 1.0 - 1.0 / 2000
-    PRIOR_WEIGHT = 20.0
+    SPREAD_READINGS = 24
+    SHAPE_READINGS = 12
+    NEW_RATE = 0.002
+    NEW_SHARE_LEAST = 1e-3
+    LENGTH_WEIGHT = 2.0
+    MEMORY_READINGS = 20_000
+    CALM = -8.3
+    DEPENDENCE = 2.7
+    """Evidence of noise of any distribution passes CALM + DEPENDENCE k in one of 10^k readings; measured."""
+    REST_BLOCKS = 8
+    REST_BLOCK_READINGS = 44
+    SCORED_FROM = 100
+    """Readings of a series before the first that is scored."""
+    SILENCE_INTERVALS = 10.0
 
-    def __init__(self, interval_us: int) -> None:
-        self.interval_us = interval_us
-        self.interval = np.zeros(0, np.int64)
-        self.level, self.spread, self.folds = np.zeros(0), np.zeros(0), np.zeros(0, np.int64)
-        self.scale, self.value, self.resolution = np.zeros(0), np.zeros(0), np.zeros(0)
-        self.n, self.total, self.deviation = np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
-        self.pending = np.zeros((0, _BINS), np.float32)
-        self.counts = np.zeros((0, _BINS), np.float32)
-        self.tail = np.zeros((0, _BINS + 1), np.float32)
-        self._prior = np.exp(-_EDGES)
+    def __init__(self) -> None:
+        self.n, self.time, self.interval = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+        self.smooth = np.zeros((0, 2))
+        self.new_share = np.zeros((0, 2))
+        self.peaks = np.zeros((0, self.REST_BLOCKS))
+        self._daily = Daily()
+        self._levels, self._steps = RangeSymbols(6, 0.0), Transitions(6)
+        self._near, self._pairs = RangeSymbols(5, 0.002), Words(5, 2)
+        self._ranks, self._triples = RankSymbols(16), Words(16, 3)
+        self._sizes, self._surprises = MeanTail(1), QuantileTail(2)
+
+    def parts(self) -> tuple[tuple[str, Columns], ...]:
+        """The parts that hold its state, each with a name."""
+        return (
+            ("detector", self),
+            ("daily", self._daily),
+            ("levels", self._levels),
+            ("steps", self._steps),
+            ("near", self._near),
+            ("pairs", self._pairs),
+            ("ranks", self._ranks),
+            ("triples", self._triples),
+            ("sizes", self._sizes),
+            ("surprises", self._surprises),
+        )
 
     def grow(self, rows: int) -> None:
         """Room for rows 0 ... rows - 1."""
-        had = len(self.level)
+        had = len(self.n)
         if rows <= had:
             return
-        for name in self.COLUMNS:
-            column = getattr(self, name)
-            grown = np.zeros((max(rows, 2 * had), *column.shape[1:]), column.dtype)
-            grown[:had] = column
-            setattr(self, name, grown)
-        self.interval[had:] = NEVER
-        self.resolution[had:] = np.inf
+        for _, part in self.parts():
+            for name in part.COLUMNS:
+                column = getattr(part, name)
+                grown = np.zeros((max(rows, 2 * had), *column.shape[1:]), column.dtype)
+                grown[:had] = column
+                setattr(part, name, grown)
 
     def update(self, rows: np.ndarray, times: np.ndarray, values: np.ndarray) -> Scores:
         """Score readings, then learn from them; see `Detector`."""
-        result = Scores(np.zeros(len(rows)), np.zeros(len(rows)), np.zeros(len(rows)))
-        if len(rows) == 0:
+        m = len(rows)
+        result = Scores(np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m, np.int8), np.zeros(m, np.bool_))
+        if m == 0:
             return result
         values = np.minimum(np.maximum(values, -_HUGE), _HUGE)
-        interval = times // self.interval_us
-        starts = starts_of(rows, interval)
-        lengths = lengths_of(starts, len(rows))
-        rank = _rank_in_run(rows[starts])
-        order = order_by(rank)
-        bounds = np.searchsorted(rank[order], np.arange(int(rank.max()) + 2))
-        change = self._changes(rows, values)
-        for i in range(len(bounds) - 1):
-            groups = order[bounds[i] : bounds[i + 1]]
-            first = starts[groups]
-            self._enter(rows[first], interval[first], values[first])
-            chosen, _ = ranges(first, lengths[groups])
-            self._score(rows[chosen], values[chosen], change[chosen], chosen, result)
+        starts = starts_of(rows)
+        rank = np.arange(m) - np.repeat(starts, lengths_of(starts, m))
+        longest = int(rank.max()) + 1
+        order = order_by(rank) if longest > 1 else np.arange(m)
+        bounds = np.searchsorted(rank[order], np.arange(longest + 1))
+        for i in range(longest):  # the readings of one series have to wait for each other
+            chosen = order[bounds[i] : bounds[i + 1]]
+            for column, found in zip(result, self._step(rows[chosen], times[chosen], values[chosen]), strict=True):
+                column[chosen] = found
         return result
 
-    def _changes(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Absolute change to the reading before, infinite where there is none or it is nothing."""
-        starts = starts_of(rows)
-        own = rows[starts]
-        change = np.abs(values - shifted(values, starts, self.value[own]))
-        change[starts[self.interval[own] == NEVER]] = np.inf
-        change[change == 0.0] = np.inf
-        self.value[own] = values[ends_of(starts, len(rows))]
-        return np.asarray(change)
+    def _step(self, rows: np.ndarray, times: np.ndarray, values: np.ndarray) -> Scores:
+        """One reading of each of distinct rows."""
+        n = self.n[rows].astype(np.float64)
+        self.n[rows] += 1
+        silent = self._silence(rows, n, times)
+        expected = self._daily.expect(rows, times, values)
+        size = np.abs(values - expected)
+        surprise = self._steps.surprise(rows, n, self._levels.of(rows, n, values))
+        pairs = self._pairs.new(rows, n, self._near.of(rows, n, values))
+        triples = self._triples.new(rows, n, self._ranks.of(rows, n, values))
+        new = np.stack((pairs, triples), axis=1).astype(np.float64)
+        novelty = (new * -np.log10(np.maximum(self._shares(rows, n, new), self.NEW_SHARE_LEAST))).sum(axis=1)
+        smooth = self._smoothed(rows, n, np.stack((size, surprise), axis=1))
+        spread = self._sizes.mean[rows, 0]
+        sizes = self._sizes.decades(rows, n, size[:, None])[:, 0]
+        surprises = self._surprises.decades(rows, n, smooth)
+        length = self.LENGTH_WEIGHT * np.log10(np.minimum(n, self.MEMORY_READINGS) + 1.0)
+        evidence = sizes + surprises.sum(axis=1) + novelty - length
+        shape = surprises[:, 1] + novelty
+        cause = np.argmax(np.stack((sizes, surprises[:, 0], shape)), axis=0)
+        cause = np.where(silent, Cause.SILENCE, cause).astype(np.int8)
+        score = np.where(
+            n >= self.SCORED_FROM, 1.0 - 10.0 ** (-np.maximum(evidence - self.CALM, 0.0) / self.DEPENDENCE), 0.0
+        )
+        return Scores(score, expected, spread, cause, self._fresh(rows, evidence))
 
-    def _enter(self, rows: np.ndarray, interval: np.ndarray, value: np.ndarray) -> None:
-        """Distinct rows come to an interval: learn from the one before it, unless it is the same."""
-        new = self.interval[rows] == NEVER
-        self.level[rows[new]] = value[new]
-        going_on = rows[~new & (self.interval[rows] != interval)]
-        self._fold(going_on)
-        self.interval[rows] = interval
+    def _silence(self, rows: np.ndarray, n: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """Whether each reading ends a long silence; then learn the interval."""
+        gap, interval = (times - self.time[rows]).astype(np.float64), self.interval[rows]
+        known = n > 1
+        silent = known & (gap > self.SILENCE_INTERVALS * interval)
+        clipped = np.where(known, np.minimum(gap, self.SILENCE_INTERVALS * interval), gap)
+        self.interval[rows] = np.where(
+            n > 0, interval + np.maximum(1.0 / np.maximum(n, 1.0), 0.01) * (clipped - interval), 0
+        )
+        self.time[rows] = times
+        return np.asarray(silent)
 
-    def _fold(self, rows: np.ndarray) -> None:
-        n, folds = self.n[rows], self.folds[rows] + 1
-        limit = np.where(folds > self.BLIND_FOLDS, self.CLIP_SPREADS * self.scale[rows], np.inf)
-        residual = np.minimum(np.maximum(self.total[rows] / n, -limit), limit)
-        deviation = np.minimum(self.deviation[rows] / n, limit)
-        self.level[rows] += np.maximum(self.LEVEL_RATE, 1 / (folds + 1)) * residual
-        self.spread[rows] += np.maximum(self.SPREAD_RATE, 1 / folds) * (deviation - self.spread[rows])
-        resolution = self.resolution[rows]  # what the series cannot tell apart is no deviation
-        self.scale[rows] = np.maximum(self.spread[rows], np.where(np.isfinite(resolution), 0.5 * resolution, 0.0))
-        counts = self.counts[rows] * np.float32(self.KEEP) + self.pending[rows]
-        tail = np.zeros((len(rows), _BINS + 1))
-        tail[:, :-1] = np.cumsum(counts[:, ::-1], axis=1, dtype=np.float64)[:, ::-1]
-        self.tail[rows] = (tail + self.PRIOR_WEIGHT * self._prior) / (tail[:, :1] + self.PRIOR_WEIGHT)
-        self.counts[rows], self.folds[rows], self.pending[rows] = counts, folds, 0
-        self.n[rows], self.total[rows], self.deviation[rows] = 0, 0.0, 0.0
+    def _shares(self, rows: np.ndarray, n: np.ndarray, new: np.ndarray) -> np.ndarray:
+        """Share of new words among the readings before; then learn."""
+        n = n[:, None]
+        share = np.where(n == 0, 1.0, self.new_share[rows])
+        learned = share + np.maximum(self.NEW_RATE, 1.0 / (n + 1.0)) * (new - share)
+        self.new_share[rows] = np.where(n == 0, new, learned)
+        return np.asarray(share)
 
-    def _score(
-        self,
-        rows: np.ndarray,
-        values: np.ndarray,
-        change: np.ndarray,
-        chosen: np.ndarray,
-        result: Scores,
-    ) -> None:
-        scale, folds = self.scale[rows], self.folds[rows]
-        spread = np.where(scale > 0, scale, np.where(np.isfinite(change), 0.5 * change, 0.0))
-        residual = values - self.level[rows]
-        size = np.abs(residual)
-        z = np.divide(size, spread, out=np.where(size > 0, np.inf, 0.0), where=spread > 0)
-        bin_, part = _bins(z)
-        tail = self.tail[rows, bin_]
-        p = tail + (self.tail[rows, bin_ + 1] - tail) * part
-        result.score[chosen] = np.where(folds >= self.WARM_FOLDS, 1.0 - p, 0.0)
-        result.expected[chosen] = self.level[rows]
-        result.spread[chosen] = spread
-        np.minimum.at(self.resolution, rows, change)
-        np.add.at(self.n, rows, 1)
-        np.add.at(self.total, rows, residual)
-        np.add.at(self.deviation, rows, size)
-        learning = folds >= self.BLIND_FOLDS  # before that the spread means nothing
-        np.add.at(self.pending.reshape(-1), (rows * _BINS + bin_)[learning], np.float32(1))
+    def _smoothed(self, rows: np.ndarray, n: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Running means of each reading's numbers over about so many readings."""
+        spans = np.array((self.SPREAD_READINGS, self.SHAPE_READINGS), np.float64)
+        before = self.smooth[rows]
+        after = before + np.maximum(2.0 / (spans + 1.0), 1.0 / (n[:, None] + 1.0)) * (numbers - before)
+        self.smooth[rows] = after
+        return after
 
-
-def _rank_in_run(rows: np.ndarray) -> np.ndarray:
-    starts = starts_of(rows)
-    return np.asarray(np.arange(len(rows)) - np.repeat(starts, lengths_of(starts, len(rows))))
-
-
-def _bins(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bin of each z and how far into it, 0..1, read off the bits of the number; the last one holds all above."""
-    greatest = _EDGES[-1] * (1 - 2.0**-20)
-    bits = np.minimum(np.maximum(z, _LEAST), greatest).view(np.int64)
-    shift = 52 - _BIN_BITS
-    bin_ = (bits >> shift) - ((1023 + _LEAST_EXPONENT) << _BIN_BITS)
-    part = (bits & ((1 << shift) - 1)) / (1 << shift)
-    small = z < _EDGES[1]
-    return bin_, np.where(small, z / _EDGES[1], part)
+    def _fresh(self, rows: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+        """Whether no reading of the last blocks had as much evidence; then learn."""
+        place, inside = np.divmod(self.n[rows] - 1, self.REST_BLOCK_READINGS)
+        place %= self.REST_BLOCKS
+        entering = inside == 0
+        self.peaks[rows[entering], place[entering]] = -np.inf
+        self.peaks[rows[self.n[rows] == 1]] = -np.inf
+        fresh = evidence > self.peaks[rows].max(axis=1)
+        self.peaks[rows, place] = np.maximum(self.peaks[rows, place], evidence)
+        return np.asarray(fresh)

@@ -31,14 +31,14 @@ def anomaly_rows(
     flags: np.ndarray,
     scores: Scores,
 ) -> Indicators:
-    """One ANOMALY row for each reading: score in `value`, reading in `last`, expected value and spread."""
+    """One ANOMALY row for each reading: score in `value`, reading in `last`, what was expected, cause in `class_`."""
     rows = Indicators.empty(len(readings))
     rows.series_id, rows.window_start = readings.series_id, readings.event_time
     rows.kind[:] = IndicatorKind.ANOMALY
     rows.n[:] = 1
     rows.completeness[:] = 1.0
     rows.value, rows.last, rows.mean, rows.std = scores.score, readings.value, scores.expected, scores.spread
-    rows.class_[:] = _NO_CLASS
+    rows.class_[:] = scores.cause
     rows.flags, rows.receive_time, rows.position = flags, readings.receive_time, position
     return rows
 

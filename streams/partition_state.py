@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import ClassVar, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from pulssi.frames import Indicators, Readings
 from pulssi.quality import EXCLUDED, Quality
 from pulssi.settings import StreamsSettings
 from pulssi.times import US_PER_S
-from streams.anomaly import Detector, ResidualDetector, Scores
+from streams.anomaly import Columns, Detector, EvidenceDetector, Scores
 from streams.blob import pack, unpack
 from streams.cadence import Cadence
 from streams.catalogue import Limits, Lookup, no_limits
@@ -53,12 +53,6 @@ class Counts:
     revisions: int = 0
     anomalies: int = 0
     settled: int = 0
-
-
-class _Columns(Protocol):
-    """State in arrays by row."""
-
-    COLUMNS: ClassVar[tuple[str, ...]]
 
 
 class _Kept(NamedTuple):
@@ -141,7 +135,7 @@ class PartitionState:
         self._cadence = Cadence(pane_us, max(rolling))
         self._checks = SequenceChecks(pane_us, 0)
         self._settling = Settling(pane_us)
-        self._detector: Detector = ResidualDetector(pane_us)
+        self._detector: Detector = EvidenceDetector()
         self._quiet_position, self._quiet_since = -1, 0
         if snapshot is not None:
             self._restore(snapshot)
@@ -199,9 +193,9 @@ class PartitionState:
         checked_rows = reading_rows(readings, position, all_flags, score)
         if duplicate.any():
             checked_rows = checked_rows.take(shown)
-        unusual = np.flatnonzero(scores.score >= self._settings.anomaly_score_min)
+        unusual = np.flatnonzero(scores.fresh & (scores.score >= self._settings.anomaly_score_min))
         at = order[checked[unusual]]
-        anomalies = anomaly_rows(readings.take(at), position[at], all_flags[at], Scores(*(s[unusual] for s in scores)))
+        anomalies = anomaly_rows(readings.take(at), position[at], all_flags[at], scores.take(unusual))
         self._count(n, late, duplicate, checked_rows, windows, anomalies)
         return checked_rows, by_position([anomalies, *windows])
 
@@ -520,7 +514,7 @@ class PartitionState:
             "ring": self._ring.length,
         }
 
-    def _parts(self) -> tuple[tuple[str, _Columns], ...]:
+    def _parts(self) -> tuple[tuple[str, Columns], ...]:
         return (
             ("progress", self._progress),
             ("cadence", self._cadence),
@@ -529,7 +523,7 @@ class PartitionState:
             ("settling", self._settling),
             ("settling.checks", self._settling.checks),
             ("settling.checks.cadence", self._settling.checks.cadence),
-            ("detector", self._detector),
+            *self._detector.parts(),
         )
 
     def _count(

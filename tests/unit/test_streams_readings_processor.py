@@ -183,7 +183,7 @@ def test_checks_use_the_limits_of_the_series():
 
 def test_an_unusual_reading_is_told_with_what_was_expected():
     one = processor(**MINUTES)
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(2)
     rows = feed(one, 0, [1] * 300, [at(minute) for minute in range(300)], rng.normal(20, 1, 300))
     assert rows["window"].kind.tolist() == [IndicatorKind.WINDOW] * 298
     rows = feed(one, 1, [1], [at(300)], [80.0])
