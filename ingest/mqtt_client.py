@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import select
+import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,6 +34,8 @@ READ_BYTES = 65_536
 """Of one read; larger ones are slower."""
 GATHER_S = 0.002
 """How long a read waits for company: a nap that saves half of the CPU under load."""
+GOODBYE_S = 1.0
+"""How long the broker may take to read our last words."""
 RECEIVE_MAXIMUM = 65_535
 """Messages that the broker may have outstanding; the gateway's own bounds are lower."""
 PACKET_BYTES_MAX = 7 << 20
@@ -156,6 +159,21 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
         self._sock_close()
         os.close(self._wake_read)
         os.close(self._wake_write)
+
+    def _sock_close(self) -> None:
+        """Close; after our goodbye only once the broker has read it.
+
+        Closing with unread data resets the connection, and a reset makes the broker forget the PUBACKs before it.
+        """
+        sock = self._sock
+        if self._stopping and isinstance(sock, socket.socket) and not hasattr(sock, "pending"):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
+                sock.settimeout(GOODBYE_S)
+                deadline = time.monotonic() + GOODBYE_S
+                while sock.recv(READ_BYTES) and time.monotonic() < deadline:
+                    pass
+        super()._sock_close()
 
     def _connect_if_due(self) -> None:
         now = time.monotonic()

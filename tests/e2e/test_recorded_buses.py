@@ -69,7 +69,7 @@ def stored(system):
     client.loop_stop()
     wait_for(
         lambda: system.count("vehicle_events") + system.count("dead_letters") >= len(messages),
-        60,
+        180,
         f"{len(messages)} messages in the database; gateway: {system.log('gateway')}; sink: {system.log('sink')}",
     )
     return messages
