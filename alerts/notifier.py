@@ -162,6 +162,7 @@ class Notifier:
     async def _count(self) -> None:
         while True:
             counts = await self._store(outbox.counts)
+            self._metrics.ready(counts is not None)
             if counts is not None:
                 self._metrics.lag("outbox", counts.pending)
             await asyncio.sleep(_COUNT_S)

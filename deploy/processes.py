@@ -88,8 +88,8 @@ def command(*arguments: str) -> list[str]:
 
 
 def process(system: Installation, name: str, *, label: str | None = None) -> Child:
-    """One of `PROCESSES` as a child; ready when its metrics or its page answer."""
-    path = "/api/districts" if name == "api" else "/metrics"
+    """One of `PROCESSES` as a child; ready when it says so, or its page answers."""
+    path = "/api/districts" if name == "api" else "/ready"
     port = system.api_port if name == "api" else system.metrics_ports[name]
     return Child(
         label or name,

@@ -370,9 +370,12 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
             # Also once at the start: the filters in the settings may be others than those of the session.
             options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
             self.subscribe([(one, options) for one in self._filters])
+        else:
+            self._metrics.ready(True)  # the broker kept our subscriptions
 
     def _subscribed(self, _client: Any, _userdata: Any, _mid: int, reasons: list[ReasonCode], _properties: Any) -> None:
         self.epoch_subscribed = self.epoch
+        self._metrics.ready(not any(reason.is_failure for reason in reasons))
         for topic_filter, reason in zip(self._filters, reasons, strict=False):
             if reason.is_failure:
                 self._metrics.error("mqtt_subscribe")
@@ -380,6 +383,7 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
 
     def _disconnected(self, _client: Any, _userdata: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
         self._metrics.connected("mqtt", False)
+        self._metrics.ready(False)
         if not self._stopping:
             self._presence.away(reason)
 

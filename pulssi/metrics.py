@@ -5,13 +5,16 @@ The same names in every component; what differs is the label `component` and the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from threading import Lock
-from wsgiref.simple_server import WSGIServer
+from collections.abc import Iterable, Iterator
+from threading import Lock, Thread
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
 from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -58,6 +61,7 @@ class Metrics:
         self.registry = registry or CollectorRegistry()
         self.contract: list[tuple[str, str, tuple[str, ...], str]] = []
         self._server: WSGIServer | None = None
+        self._ready = False
         self._received = self._counter("pulssi_received", "Units taken in", "source", "what")
         self._sent = self._counter("pulssi_sent", "Units handed over and confirmed", "target", "what")
         self._dropped = self._counter("pulssi_dropped", "Units refused, each kept as a dead letter", "reason")
@@ -67,6 +71,7 @@ class Metrics:
         self._limit = self._gauge("pulssi_limit", "Named bounds in force, from the settings", "what")
         self._lag = self._gauge("pulssi_lag_records", "Records waiting in the source", "source")
         self._age = self._gauge("pulssi_age_seconds", "Age of the newest unit handled, by receive time", "what")
+        self._is_ready = self._gauge("pulssi_ready", "1 while it does its work: connected, subscribed, assigned")
         self._up = self._gauge("pulssi_connected", "1 while the other side answers", "target")
         self._latency = self._histogram("pulssi_latency_seconds", "From receive time to hand-over", "what")
 
@@ -124,16 +129,33 @@ class Metrics:
         """Whether `target` answers."""
         self._up.labels(self.component, target).set(up)
 
+    def ready(self, up: bool) -> None:  # noqa: FBT001  a gauge is set to what it is
+        """Whether the process does its work now; what `/ready` answers."""
+        self._ready = up
+        self._is_ready.labels(self.component).set(up)
+
     def latency(self, what: str, seconds: float | np.ndarray) -> None:
         """One observed latency, or a column of them."""
         self._latency.observe((self.component, what), np.atleast_1d(seconds))
 
     def serve(self, host: str, port: int) -> int:
-        """Serve `/metrics` from a thread of its own and return the port; port -1 = do not serve, 0 = any free port."""
+        """Serve `/metrics` and `/ready` from a thread of its own and return the port.
+
+        `/ready` answers 200 while the process does its work, else 503. Port -1 = do not serve, 0 = any free one.
+        """
         if port < 0:
             return port
-        self._server, _thread = start_http_server(port, host, self.registry)
+        self._server = make_server(host, port, self._answer, ThreadingWSGIServer, _Quiet)
+        Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
         return int(self._server.server_port)
+
+    def _answer(self, environment: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environment["PATH_INFO"] != "/ready":
+            answer: Iterable[bytes] = make_wsgi_app(self.registry)(environment, start_response)
+            return answer
+        status, text = ("200 OK", b"ready\n") if self._ready else ("503 Service Unavailable", b"not ready\n")
+        start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
+        return [text]
 
     def close(self) -> None:
         """Stop serving."""
@@ -141,3 +163,10 @@ class Metrics:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+
+
+class _Quiet(WSGIRequestHandler):
+    """Without a line on stderr for every request."""
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""

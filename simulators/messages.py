@@ -44,6 +44,7 @@ class Message:
         fault: the planted fault that touched this message.
         copy: a planted duplicate: sent once, in no ledger, nobody waits for its answer.
         tries: how often it has left while it waited for a receipt.
+        overdue_time: when it is sent again without a receipt, us UTC; -1 while it does not wait for one.
         number: row in the ledger; 0 before it is written, the original's for a copy.
     """
 
@@ -58,6 +59,7 @@ class Message:
     fault: str = ""
     copy: bool = False
     tries: int = 0
+    overdue_time: int = -1
     number: int = 0
 
     @property

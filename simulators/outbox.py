@@ -76,7 +76,8 @@ class Outbox:
                     continue
                 wait = self._receipt_timeout << min(message.tries, TIMEOUT_DOUBLINGS_MAX)
                 message.tries += 1
-                heapq.heappush(self._unanswered, (now + wait, message.number, message))
+                message.overdue_time = now + wait
+                heapq.heappush(self._unanswered, (message.overdue_time, message.number, message))
             packet_id = self._free_id()
             self._in_flight[packet_id] = message
             out.append((packet_id, message))
@@ -85,10 +86,13 @@ class Outbox:
     def puback(self, packet_id: int, reason: int, now: int) -> Message | None:
         """The broker has answered; returns the message when that was all it was waiting for."""
         message = self._in_flight.pop(packet_id, None)
-        if message is None or message.seq != NO_SEQ:
+        if message is None:
             return None
         if reason == NO_SUBSCRIBERS or reason >= FAILURE:
+            message.tries, message.overdue_time = 0, -1  # no gateway has it, so none is behind
             self._again_at.append((now + self._retry, message))
+            return None
+        if message.seq != NO_SEQ:
             return None
         self._plain_count -= 1
         return message
@@ -117,11 +121,13 @@ class Outbox:
         """What has waited too long for an answer; it stands in line again."""
         again: list[Message] = []
         while self._unanswered and self._unanswered[0][0] <= now:
-            message = heapq.heappop(self._unanswered)[2]
-            if self._is_owed(message):
+            overdue_time, _, message = heapq.heappop(self._unanswered)
+            if message.overdue_time == overdue_time and self._is_owed(message):
                 again.append(message)
         while self._again_at and self._again_at[0][0] <= now:
-            again.append(self._again_at.popleft()[1])
+            message = self._again_at.popleft()[1]
+            if message.seq == NO_SEQ or self._is_owed(message):
+                again.append(message)
         self._waiting.extend(again)
         self.resent += len(again)
         return again
@@ -129,15 +135,18 @@ class Outbox:
     def lost(self) -> list[Message]:
         """The connection is gone: all that nobody has answered for stands in line again, and is returned."""
         unanswered = {id(message): message for _, _, message in self._unanswered if self._is_owed(message)}
-        for message in self._in_flight.values():
+        for message in (*self._in_flight.values(), *(message for _, message in self._again_at)):
             if message.seq == NO_SEQ or self._is_owed(message):
                 unanswered[id(message)] = message
         for message in self._waiting:
             unanswered.pop(id(message), None)
         again = sorted(unanswered.values(), key=lambda message: message.number)
+        for message in again:
+            message.tries = 0
         self._waiting.extendleft(reversed(again))
         self._in_flight.clear()
         self._unanswered.clear()
+        self._again_at.clear()
         self.resent += len(again)
         return again
 

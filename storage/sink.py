@@ -193,6 +193,7 @@ class Sink:
             span = self._spans.get(Place(partition.topic, partition.partition))
             if span is not None and not self._moves.pending.is_set():
                 consumer.seek(partition, span.next_offset)
+        self._metrics.ready(True)
         if not places:
             return
         self._log.info("assigned", partitions=sorted(f"{place.topic}/{place.partition}" for place in places))

@@ -216,6 +216,7 @@ class Shell:
                 loaded=len(fresh),
                 seconds=round(time.monotonic() - started, 3),
             )
+            self._metrics.ready(True)
             return offsets
 
     async def _load(self, fresh: Sequence[TP]) -> dict[TP, Partition]:

@@ -136,3 +136,27 @@ def test_what_can_never_be_delivered_is_given_up():
         box.give_up(packet_id)
     assert not len(box)
     assert box.lost() == []
+
+
+def test_what_the_broker_could_give_to_nobody_is_soon_sent_again_and_never_waits_longer_for_it():
+    box = outbox()
+    box.put([message(1, 7)])
+    now = 0
+    for _ in range(6):
+        ((packet_id, _),) = box.take(now, LIMIT)
+        box.puback(packet_id, NO_SUBSCRIBERS, now)
+        now += 100
+        assert [one.number for one in box.due(now)] == [1]
+    ((packet_id, _),) = box.take(now, LIMIT)
+    box.puback(packet_id, 0, now)
+    assert [one.number for one in box.due(now + 1000)] == [1]
+
+
+def test_a_new_connection_forgets_how_often_a_message_was_sent():
+    box, now = outbox(), 0
+    box.put([message(1, 7)])
+    for _ in range(4):
+        assert box.take(now, LIMIT)
+        box.lost()
+    box.take(now, LIMIT)
+    assert [one.number for one in box.due(1000)] == [1]

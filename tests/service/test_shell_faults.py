@@ -82,7 +82,7 @@ def test_workers_that_join_and_leave_share_the_partitions_without_loss(bench):
     first.wait_for("assigned")
     second = run.worker()
     second.wait_for("assigned")
-    assert _assigned(first) + _assigned(second) == 2 * 4
+    wait_until(lambda: _assigned(first) + _assigned(second) == 2 * 4, "the two share the partitions")
     assert first.stop() == 0
     wait_until(lambda: _assigned(second) == 2 * 4, "the second has all partitions", timeout_s=5.0)
     third = run.worker()

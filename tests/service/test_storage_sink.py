@@ -136,8 +136,10 @@ def test_a_sink_that_was_stopped_too_long_is_fenced(bench):
     wait_until(lambda: bench.taken() > 0, "the first rows")
     first.signal(signal.SIGSTOP)
     second = bench.start("b")
-    wait_until(
-        lambda: len((second.events("assigned") or [{"partitions": ()}])[-1]["partitions"]) == 18, "all partitions"
+    wait_until(  # once the session of the first, and what it had begun in the database, has ended
+        lambda: len((second.events("assigned") or [{"partitions": ()}])[-1]["partitions"]) == 18,
+        "all partitions",
+        timeout_s=90.0,
     )
     first.signal(signal.SIGCONT)
     load.check()

@@ -1,6 +1,7 @@
 """One metrics contract, logs that say once that something is away and once that it is back."""
 
 import json
+import urllib.error
 import urllib.request
 
 import numpy as np
@@ -62,6 +63,24 @@ def test_metrics_are_served_and_can_be_switched_off():
         assert b"pulssi_errors_total" in answer.read()
     metrics.close()
     assert metrics.serve("127.0.0.1", -1) == -1
+
+
+def test_ready_is_answered_as_it_was_last_told():
+    metrics = Metrics("sink")
+    url = f"http://127.0.0.1:{metrics.serve('127.0.0.1', 0)}/ready"
+    told = []
+    for up in (None, True, False):
+        if up is not None:
+            metrics.ready(up)
+        try:
+            with urllib.request.urlopen(url) as answer:
+                told.append(answer.status)
+        except urllib.error.HTTPError as error:
+            told.append(error.code)
+            error.close()
+    metrics.close()
+    assert told == [503, 200, 503]
+    assert 'pulssi_ready{component="sink"} 0.0' in _exposed(metrics)
 
 
 def test_presence_speaks_once_each_way(capsys):
