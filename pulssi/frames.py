@@ -1,7 +1,7 @@
 """frames: one Kafka record is one micro-batch of readings, vehicle events or indicators as an Arrow IPC stream
 
-The frame carries its schema (25 us a frame, whatever its length); compression is left to the Kafka producer. Columns
-of numbers become numpy arrays without a copy, and are read-only for that reason.
+The frame carries its schema; compression is left to the Kafka producer. Columns of numbers become numpy arrays without
+a copy, and are read-only for that reason.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
 
+from pulssi.envelope import Envelope
 from pulssi.errors import PoisonError, Reason
 
 READINGS = pa.schema(
@@ -100,9 +100,6 @@ class IndicatorKind(IntEnum):
     FLAGS = 8  # settled quality flags of the reading at window_start, which replace those of its READING row
 
 
-_END_BYTES = 8
-
-
 def encode(batch: pa.RecordBatch) -> bytes:
     """The Arrow IPC stream of one batch."""
     sink = pa.BufferOutputStream()
@@ -128,44 +125,12 @@ def decode(data: bytes, schema: pa.Schema) -> pa.RecordBatch:
     return batch
 
 
-@cache
-def _envelope(schema: pa.Schema) -> tuple[bytes, bytes]:
-    """What every frame of this schema and version of Arrow opens and ends with."""
-    sink = pa.BufferOutputStream()
-    pa.ipc.new_stream(sink, schema).close()
-    empty = bytes(sink.getvalue())
-    return empty[:-_END_BYTES], empty[-_END_BYTES:]
-
-
-def _joined(frames: Sequence[bytes], schema: pa.Schema) -> bytes | None:
-    """All frames as one stream; None when one was written in another way."""
-    opening, end = _envelope(schema)
-    if not all(frame.startswith(opening) and frame.endswith(end) for frame in frames):
-        return None
-    return b"".join([opening, *(frame[len(opening) : -_END_BYTES] for frame in frames), end])
-
-
-def _batches(stream: bytes) -> list[pa.RecordBatch]:
-    try:
-        with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
-            batches = list(reader)
-        for batch in batches:
-            batch.validate()
-    except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
-        raise PoisonError(Reason.BAD_FRAME, str(error)) from error
-    return batches
-
-
-@cache
-def _dtypes(schema: pa.Schema) -> list[Any]:
-    return [field.type.to_pandas_dtype() for field in schema]
-
-
 @dataclass(slots=True)
 class _Columns:
     """A struct of equally long numpy arrays, one for each field of `SCHEMA`."""
 
     SCHEMA: ClassVar[pa.Schema]
+    ENVELOPE: ClassVar[Envelope]
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -174,6 +139,13 @@ class _Columns:
         Raises:
             PoisonError: the frame is not what it should be, or has nulls where numbers belong.
         """
+        envelope = cls.ENVELOPE
+        shape = envelope.shape(data)
+        return cls._parsed(data) if shape is None else cls(*envelope.columns(data, shape))
+
+    @classmethod
+    def _parsed(cls, data: bytes) -> Self:
+        """Columns of a frame that Arrow has to read, since another has written it or it is bad."""
         batch = decode(data, cls.SCHEMA)
         if any(column.null_count for column in batch.columns):
             raise PoisonError(Reason.BAD_FRAME, "a column of numbers holds nulls")
@@ -183,30 +155,33 @@ class _Columns:
     def decode_all(cls, frames: Sequence[bytes]) -> tuple[Self, np.ndarray]:
         """Columns of many frames, one after the other, and the length of each (int64).
 
-        Frames that open with the same schema are read as one stream, which costs a sixth of reading each.
-
         Raises:
             PoisonError: one of them is bad; `decode` tells which.
         """
-        joined = _joined(frames, cls.SCHEMA)
-        if joined is not None:
-            batches = _batches(joined)
-            if len(batches) == len(frames) > 0:
-                table = pa.Table.from_batches(batches)
-                if any(column.null_count for column in table.columns):
-                    raise PoisonError(Reason.BAD_FRAME, "a column of numbers holds nulls")
-                lengths = np.fromiter((batch.num_rows for batch in batches), np.int64, len(batches))
-                return cls(*(column.to_numpy() for column in table.columns)), lengths
+        envelope = cls.ENVELOPE
+        shapes = [shape for shape in map(envelope.shape, frames) if shape is not None]
+        if len(frames) > 1 and len(shapes) == len(frames):
+            lengths = np.array([shape.rows for shape in shapes], np.int64)
+            return cls(*envelope.columns_of_all(frames, shapes)), lengths
         parts = [cls.decode(frame) for frame in frames]
-        lengths = np.fromiter((len(part) for part in parts), np.int64, len(parts))
+        lengths = np.array([len(part) for part in parts], np.int64)
         return cls.concat(parts) if parts else cls.empty(), lengths
 
     def encode(self) -> bytes:
-        """The frame of these columns."""
-        arrays = [
-            pa.array(getattr(self, field.name), type=self.SCHEMA.field(i).type) for i, field in enumerate(fields(self))
-        ]
-        return encode(pa.RecordBatch.from_arrays(arrays, schema=self.SCHEMA))
+        """The frame of these columns.
+
+        Raises:
+            ValueError: a column is longer than another, or does not fit into its type.
+        """
+        envelope = self.ENVELOPE
+        columns = [getattr(self, name) for name in envelope.names]
+        if any(
+            len(column) != len(columns[0]) or column.dtype != dtype or not column.flags.c_contiguous
+            for column, dtype in zip(columns, envelope.dtypes, strict=True)
+        ):
+            columns = [pa.array(column, field.type) for column, field in zip(columns, self.SCHEMA, strict=True)]
+            return encode(pa.RecordBatch.from_arrays(columns, schema=self.SCHEMA))
+        return envelope.wrap(columns)
 
     @classmethod
     def concat(cls, parts: Sequence[Self]) -> Self:
@@ -219,7 +194,7 @@ class _Columns:
     @classmethod
     def empty(cls, length: int = 0) -> Self:
         """Writable zeros in the dtypes of the schema."""
-        return cls(*(np.zeros(length, dtype) for dtype in _dtypes(cls.SCHEMA)))
+        return cls(*(np.zeros(length, dtype) for dtype in cls.ENVELOPE.dtypes))
 
     def take(self, index: np.ndarray | slice) -> Self:
         """Rows by index or boolean mask (copies) or slice (views)."""
@@ -235,6 +210,7 @@ class Readings(_Columns):
     """Columns of readings; times in us UTC, `seq` -1 where the device gave none."""
 
     SCHEMA: ClassVar[pa.Schema] = READINGS
+    ENVELOPE: ClassVar[Envelope] = Envelope(READINGS)
 
     series_id: np.ndarray
     event_time: np.ndarray
@@ -249,6 +225,7 @@ class Indicators(_Columns):
     """Columns of indicators; see the schema above for units."""
 
     SCHEMA: ClassVar[pa.Schema] = INDICATORS
+    ENVELOPE: ClassVar[Envelope] = Envelope(INDICATORS)
 
     series_id: np.ndarray
     kind: np.ndarray

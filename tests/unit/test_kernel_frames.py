@@ -27,6 +27,61 @@ def test_columns_come_back_bit_for_bit(readings):
         assert getattr(again, name).dtype == getattr(readings, name).dtype
 
 
+def in_arrow(columns):
+    """The frame as Arrow itself writes it."""
+    arrays = [pa.array(getattr(columns, field.name), field.type) for field in columns.SCHEMA]
+    return encode(pa.RecordBatch.from_arrays(arrays, schema=columns.SCHEMA))
+
+
+@pytest.mark.parametrize("kind", [Readings, Indicators])
+@pytest.mark.parametrize("rows", [*range(20), 999, 5000])
+def test_a_frame_is_to_the_byte_what_arrow_writes(kind, rows):
+    random = np.random.default_rng(rows)
+    columns = kind.empty(rows)
+    for name in kind.SCHEMA.names:
+        getattr(columns, name)[:] = random.integers(0, 100, rows)
+    assert columns.encode() == in_arrow(columns)
+
+
+@given(st.integers(0, 30).flatmap(_readings))
+def test_arrow_reads_what_we_write(readings):
+    batch = decode(readings.encode(), READINGS)
+    for name in READINGS.names:
+        np.testing.assert_array_equal(batch.column(name).to_numpy(), getattr(readings, name))
+
+
+def test_columns_of_other_widths_or_strides_are_written_as_those_of_the_schema():
+    readings = Readings.empty(4)
+    readings.series_id = np.array([1, 2, 3, 4], np.int32)
+    readings.value = np.arange(8.0)[::2]
+    readings.quality = np.array([0, 1, 0, 1], np.int64)
+    again = Readings.decode(readings.encode())
+    assert again.series_id.tolist() == [1, 2, 3, 4]
+    assert again.value.tolist() == [0, 2, 4, 6]
+    assert again.quality.tolist() == [0, 1, 0, 1]
+    assert again.series_id.dtype == np.int64
+    assert again.quality.dtype == np.uint16
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(3, np.int64), np.array([0, 2**17])])
+def test_columns_that_do_not_fit_are_not_written(wrong):
+    readings = Readings.empty(2)
+    readings.quality = wrong
+    with pytest.raises(ValueError, match=r"length|not in range"):
+        readings.encode()
+
+
+def test_a_frame_of_packed_columns_is_read_too():
+    readings = some([50])[0]
+    arrays = [pa.array(getattr(readings, name)) for name in READINGS.names]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, READINGS, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=READINGS))
+    columns, lengths = Readings.decode_all([readings.encode(), bytes(sink.getvalue())])
+    assert lengths.tolist() == [50, 50]
+    assert columns.value.tolist() == 2 * readings.value.tolist()
+
+
 def test_the_fields_of_a_class_are_the_columns_of_its_schema_in_order():
     for kind in (Readings, Indicators):
         assert [field.name for field in dataclasses.fields(kind)] == kind.SCHEMA.names

@@ -1,0 +1,112 @@
+"""envelope: the bytes around the columns of a frame, which depend on nothing but its schema and its number of rows
+
+A frame of numbers without nulls is an Arrow IPC stream whose head (schema and layout) Arrow writes the same for every
+frame of so many rows. It is written once, by Arrow, and kept: a frame is its head, the bytes of its columns and an end,
+and a frame that has the head of its length is read without parsing anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+_ALIGNED_BYTES = 8
+_SHAPES_MAX = 1024
+"""Lengths of frames that are remembered, 6 kB each."""
+
+
+class Shape(NamedTuple):
+    """Frames of one length.
+
+    Attributes:
+        rows: their number of rows.
+        head: all bytes before the first column.
+        spans: where each column starts and stops.
+        gaps: the padding after each column.
+    """
+
+    rows: int
+    head: bytes
+    spans: list[tuple[int, int]]
+    gaps: list[bytes]
+
+
+class Envelope:
+    """Of one schema.
+
+    Args:
+        schema: of numbers only.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.dtypes = [np.dtype(field.type.to_pandas_dtype()) for field in schema]
+        self.names = list(schema.names)
+        self._schema = schema
+        self._row_bytes = sum(dtype.itemsize for dtype in self.dtypes)
+        self._around_bytes = len(self._written(1)) - sum(self._sizes(1))
+        self._shape = lru_cache(_SHAPES_MAX)(self._make_shape)
+        self._shape_of_size = lru_cache(_SHAPES_MAX)(self._find_shape)
+
+    def wrap(self, columns: Sequence[np.ndarray]) -> bytes:
+        """The frame of some columns, each contiguous, of its dtype and as long as the others."""
+        shape = self._shape(len(columns[0]))
+        parts: list[Any] = [shape.head]
+        for column, gap in zip(columns, shape.gaps, strict=True):
+            parts += (column, gap)
+        parts.append(_END)
+        return b"".join(parts)
+
+    def shape(self, frame: bytes) -> Shape | None:
+        """The shape of a frame that is such as `wrap` writes them; None of any other."""
+        shape = self._shape_of_size(len(frame))
+        return shape if shape and frame.startswith(shape.head) and frame.endswith(_END) else None
+
+    def columns(self, frame: bytes, shape: Shape) -> list[np.ndarray]:
+        """Views on the columns of a frame."""
+        return [
+            np.frombuffer(frame, dtype, shape.rows, start)
+            for dtype, (start, _) in zip(self.dtypes, shape.spans, strict=True)
+        ]
+
+    def columns_of_all(self, frames: Sequence[bytes], shapes: Sequence[Shape]) -> list[np.ndarray]:
+        """The columns of many frames, one after the other; read-only."""
+        spans = zip(*(shape.spans for shape in shapes), strict=True)
+        return [
+            np.frombuffer(b"".join([frame[a:b] for frame, (a, b) in zip(frames, each, strict=True)]), dtype)
+            for dtype, each in zip(self.dtypes, spans, strict=True)
+        ]
+
+    def _sizes(self, n: int) -> list[int]:
+        """Bytes of each column of `n` rows, with its padding."""
+        return [-(-n * dtype.itemsize // _ALIGNED_BYTES) * _ALIGNED_BYTES for dtype in self.dtypes]
+
+    def _find_shape(self, size: int) -> Shape | None:
+        """The shape of frames of so many bytes; there is one at most, since each row adds more than padding can."""
+        body = size - self._around_bytes
+        n = body // self._row_bytes
+        while n > 0 and sum(self._sizes(n)) > body:
+            n -= 1
+        return self._shape(n) if n > 0 and sum(self._sizes(n)) == body else None
+
+    def _make_shape(self, n: int) -> Shape:
+        sizes = self._sizes(n)
+        written = self._written(n)
+        head = written[: len(written) - len(_END) - sum(sizes)]
+        edges = list(np.cumsum([len(head), *sizes]).tolist())
+        widths = [n * dtype.itemsize for dtype in self.dtypes]
+        spans = [(start, start + width) for (start, _), width in zip(pairwise(edges), widths, strict=True)]
+        return Shape(n, head, spans, [bytes(size - width) for size, width in zip(sizes, widths, strict=True)])
+
+    def _written(self, n: int) -> bytes:
+        """What Arrow makes of `n` rows of zeros."""
+        arrays = [pa.array(np.zeros(n, dtype)) for dtype in self.dtypes]
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self._schema) as writer:
+            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+        return bytes(sink.getvalue())
