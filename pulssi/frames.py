@@ -7,7 +7,7 @@ a copy, and are read-only for that reason.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar, Self
 
@@ -188,8 +188,7 @@ class _Columns:
         """One after the other; a single part is returned as it is."""
         if len(parts) == 1:
             return parts[0]
-        names = [field.name for field in fields(cls)]
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.ENVELOPE.names))
 
     @classmethod
     def empty(cls, length: int = 0) -> Self:
@@ -198,10 +197,10 @@ class _Columns:
 
     def take(self, index: np.ndarray | slice) -> Self:
         """Rows by index or boolean mask (copies) or slice (views)."""
-        return type(self)(*(getattr(self, field.name)[index] for field in fields(self)))
+        return type(self)(*(getattr(self, name)[index] for name in self.ENVELOPE.names))
 
     def __len__(self) -> int:
-        first: np.ndarray[Any, Any] = getattr(self, fields(self)[0].name)
+        first: np.ndarray[Any, Any] = getattr(self, self.ENVELOPE.names[0])
         return len(first)
 
 

@@ -111,6 +111,29 @@ def test_a_sentence_of_a_rule_that_fails_on_the_values_gives_way_to_the_shipped_
     assert "above the limit" in texts.render(transition(district=None), own, below=False)["en"]
 
 
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ("{{ place }}", "Kallio 2"),
+        ("{x} {{ device }} }{", "{x} fmi-100662 }{"),
+        ("{{ place }}{{ place }}\n", "Kallio 2Kallio 2"),
+        ("{{ '{' }}{{ place }}{# nothing #}", "{Kallio 2"),
+        ("{% if district %}{{ district }}{% endif %}!", "Kallio!"),
+        ("{{ place | upper }} {place}", "KALLIO 2 {place}"),
+        ("{place.__class__} {0} {}", "{place.__class__} {0} {}"),
+        ("", ""),
+    ],
+)
+def test_a_sentence_of_a_rule_is_what_jinja_makes_of_it(own, said):
+    assert texts.template_problem(own) is None
+    assert texts.render(transition(), {"en": own}, below=False)["en"] == said
+
+
+def test_braces_in_a_name_stay_what_they_are():
+    odd = transition(name="{{ place }} {x}")
+    assert texts.render(odd, {"en": "{{ place }}"}, below=False)["en"] == "{{ place }} {x}"
+
+
 @pytest.mark.parametrize("below", [True, False])
 @pytest.mark.parametrize("condition", ["threshold", "anomaly", "no_data"])
 @pytest.mark.parametrize("state", [AlertState.PENDING, AlertState.FIRING, AlertState.RESOLVED])
