@@ -2,7 +2,7 @@
 
 import { drawSeries } from "./chart.js";
 import { h, keyed, setText } from "./dom.js";
-import { clock, delay, duration, number, placeName, unit } from "./format.js";
+import { clock, delay, duration, number, unit } from "./format.js";
 import { quantityName, t } from "./i18n.js";
 import { alertText } from "./panel.js";
 import { symbol } from "./stations.js";
@@ -80,7 +80,7 @@ export class Detail {
       this.mark.dataset.look = look;
       this.mark.replaceChildren(symbol(station.kind, station.state, station.level));
     }
-    setText(this.heading, placeName(station.name, station.device_id));
+    setText(this.heading, station.name || station.device_id);
     const age = (Date.now() - Date.parse(station.heard_time)) / 1000;
     const parts = [t(`state_${station.state}`), t(`kind_${station.kind}`), this.districtName(station.district), t("heard", { age: duration(age) })];
     setText(this.meta, parts.filter(Boolean).join(" · "));

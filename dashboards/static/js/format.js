@@ -66,11 +66,3 @@ const UNITS = { "ug/m3": "µg/m³", Cel: "°C", "%RH": "%", deg: "°", "veh/h": 
 export function unit(code) {
   return UNITS[code] ?? code;
 }
-
-/** `vt1_Espoo_Sepänkylä_LML` is a name for a register: `Espoo Sepänkylä · vt1` is one for people. */
-export function placeName(name, fallback) {
-  if (!name) return fallback;
-  const parts = name.split("_").filter((part) => part !== "LML" && part !== "Wavetronix" && part !== "Hki");
-  if (parts.length < 2 || !/^(vt|kt|st|mt|yt)\d+$/.test(parts[0])) return name;
-  return `${parts.slice(1).join(" ")} · ${parts[0]}`;
-}

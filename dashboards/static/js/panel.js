@@ -1,7 +1,7 @@
 // panel: alerts, stations and vehicles as lists; what the map shows, in words
 
 import { h, keyed, setText } from "./dom.js";
-import { clock, delay, duration, number, placeName, unit } from "./format.js";
+import { clock, delay, duration, number, unit } from "./format.js";
 import { language, quantityName, t } from "./i18n.js";
 import { describe, headline, symbol } from "./stations.js";
 import { isOpen, sortedAlerts } from "./store.js";
@@ -139,13 +139,13 @@ export class Panel {
     const times = over
       ? `${t("resolved")} ${t("until", { from: clock(alert.onset_time), to: clock(alert.resolved_time ?? alert.onset_time) })}`
       : `${alert.state === "acknowledged" ? t("acknowledged") : t(alert.severity)} · ${t("since", { time: clock(alert.onset_time) })}`;
-    const place = [placeName(alert.name, alert.device_id), this.districtName(alert.district)].filter(Boolean).join(", ");
+    const place = [alert.name || alert.device_id, this.districtName(alert.district)].filter(Boolean).join(", ");
     setText(meta, `${times} · ${place}`);
   }
 
   draw_stations(store) {
     const order = (station) => STATES.indexOf(station.state);
-    const name = (station) => placeName(station.name, station.device_id);
+    const name = (station) => station.name || station.device_id;
     const found = [...store.stations.values()]
       .filter((station) => this.passes(station))
       .filter((station) => !this.query || `${name(station)} ${station.device_id} ${this.districtName(station.district) ?? ""}`.toLocaleLowerCase().includes(this.query))
@@ -170,7 +170,7 @@ export class Panel {
       sign.replaceChildren(symbol(station.kind, station.state, station.level));
     }
     const shown = headline(station);
-    setText(name, placeName(station.name, station.device_id));
+    setText(name, station.name || station.device_id);
     setText(value, `${number(shown.value)} ${unit(shown.unit)}`);
     const district = this.districtName(station.district) ?? (station.lat === null ? t("no_place") : null);
     setText(meta, [t(`kind_${station.kind}`), quantityName(shown.quantity), district].filter(Boolean).join(" · "));

@@ -1,7 +1,7 @@
 // stations: one marker a station; shape says what it measures, a sign its state, colour how good the value is
 
 import { h, s, setText } from "./dom.js";
-import { number, placeName, unit } from "./format.js";
+import { number, unit } from "./format.js";
 import { quantityName, t } from "./i18n.js";
 
 const { L } = window;
@@ -34,7 +34,7 @@ export function headline(station) {
 export function describe(station) {
   const value = headline(station);
   const level = station.level === null ? "" : `, ${t(`level_${station.level}`)}`;
-  const name = placeName(station.name, station.device_id);
+  const name = station.name || station.device_id;
   return `${name}: ${t(`state_${station.state}`)}, ${quantityName(value.quantity)} ${number(value.value)} ${unit(value.unit)}${level}`;
 }
 

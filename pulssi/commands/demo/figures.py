@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from storage import queries
 from storage.tiers import tier_of
@@ -107,7 +108,7 @@ def scrape(port: int) -> Process:
         return Process()
     process = Process(answers=True)
     for family in text_string_to_metric_families(text):
-        total = sum(sample.value for sample in family.samples if not sample.name.endswith("_created"))
+        total = sum(sample.value for sample in family.samples if _counts(sample))
         match family.name:
             case "pulssi_received" | "pulssi_sent" | "pulssi_dropped" | "pulssi_errors":
                 setattr(process, family.name.removeprefix("pulssi_"), total)
@@ -116,6 +117,11 @@ def scrape(port: int) -> Process:
             case "pulssi_age_seconds" if family.samples:
                 process.age_s = min(sample.value for sample in family.samples)
     return process
+
+
+def _counts(sample: Sample) -> bool:
+    """Whether a sample counts units; the bytes of snapshots are none."""
+    return not sample.name.endswith("_created") and sample.labels.get("what") != "bytes"
 
 
 def tier(connection: psycopg.Connection[Any]) -> str:
