@@ -11,7 +11,8 @@ from typing import ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from pulssi.times import US_PER_S
-from streams.grouping import lengths_of, order_by, starts_of
+from streams.grouping import lengths_of, starts_of
+from streams.record import Record
 from streams.symbols import RangeSymbols, RankSymbols, Transitions, Words
 from streams.tails import MeanTail, QuantileTail
 
@@ -76,6 +77,8 @@ class Detector(Protocol):
 
 _HUGE = 1e150  # greater numbers would overflow in a square
 _DAY_S = 86400
+_CHUNK = 1 << 14
+"""Series worked on at once, so that what is known of them stays near."""
 
 
 class Daily:
@@ -90,14 +93,21 @@ class Daily:
         self.means = np.zeros((0, self.SLOTS))
         self.days = np.zeros((0, self.SLOTS), np.uint8)
 
-    def expect(self, rows: np.ndarray, times: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Mean of the time of day of each reading, the reading itself where there is none; then learn."""
+    def slots(self, rows: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """Where the time of day of each reading stands in the table."""
         slot = times // US_PER_S % _DAY_S // (_DAY_S // self.SLOTS)
-        seen = self.days[rows, slot]
-        mean = np.where(seen > 0, self.means[rows, slot], values)
-        days = np.minimum(seen + 1, round(1 / self.RATE)).astype(np.uint8)
-        self.means[rows, slot] = mean + (values - mean) / days
-        self.days[rows, slot] = days
+        slot += rows * self.SLOTS
+        return np.asarray(slot)
+
+    def expect(self, slots: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Mean of the time of day of each reading, the reading itself where there is none; then learn."""
+        means, all_days = self.means.reshape(-1), self.days.reshape(-1)
+        days = all_days.take(slots)
+        mean = np.where(days, means.take(slots), values)
+        days += np.uint8(1)
+        np.minimum(days, np.uint8(round(1 / self.RATE)), out=days)
+        means[slots] = mean + (values - mean) / days
+        all_days[slots] = days
         return mean
 
 
@@ -109,9 +119,13 @@ class EvidenceDetector:
     never occurred. Each is turned into the decades of its tail probability in the series so far; their sum is the
     evidence, less the decades that the length of the series alone makes likely. Nothing looks ahead and no parameter
     depends on the series.
+
+    Attributes:
+        state: [rows, columns] records of the series.
+        peaks: [rows, REST_BLOCKS] greatest evidence of each of the last blocks of readings that are full.
     """
 
-    COLUMNS: ClassVar[tuple[str, ...]] = ("n", "time", "interval", "smooth", "new_share", "peaks")
+    COLUMNS: ClassVar[tuple[str, ...]] = ("state", "peaks")
 
     SPREAD_READINGS = 24
     SHAPE_READINGS = 12
@@ -129,34 +143,31 @@ class EvidenceDetector:
     SILENCE_INTERVALS = 10.0
 
     def __init__(self) -> None:
-        self.n, self.time, self.interval = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-        self.smooth = np.zeros((0, 2))
-        self.new_share = np.zeros((0, 2))
-        self.peaks = np.zeros((0, self.REST_BLOCKS))
+        self._record = record = Record()
+        self._n, self._time, self._interval = record.number(), record.number(), record.number()
+        self._smooth, self._new_share = record.numbers(2), record.numbers(2, 1.0)
+        self._block, self._blocks = record.number(-np.inf), record.number(-np.inf)
         self._daily = Daily()
-        self._levels, self._steps = RangeSymbols(6, 0.0), Transitions(6)
-        self._near, self._pairs = RangeSymbols(5, 0.002), Words(5, 2)
-        self._ranks, self._triples = RankSymbols(16), Words(16, 3)
-        self._sizes, self._surprises = MeanTail(1), QuantileTail(2)
+        self._ranges, self._steps = RangeSymbols(record, (6, 5), (0.0, 0.002)), Transitions(record, 6)
+        self._ranks, self._words = RankSymbols(record, 16), Words(record, (5, 16), (2, 3))
+        self._sizes, self._surprises = MeanTail(record), QuantileTail(record, 2)
+        self.state, self.peaks = record.rows(0), np.zeros((0, self.REST_BLOCKS))
+        self._weights = 2.0 / (np.array([[self.SPREAD_READINGS], [self.SHAPE_READINGS]], np.float64) + 1.0)
+        self._decades = self.LENGTH_WEIGHT * np.log10(np.arange(self.MEMORY_READINGS + 1.0) + 1.0)
 
     def parts(self) -> tuple[tuple[str, Columns], ...]:
         """The parts that hold its state, each with a name."""
         return (
             ("detector", self),
             ("daily", self._daily),
-            ("levels", self._levels),
             ("steps", self._steps),
-            ("near", self._near),
-            ("pairs", self._pairs),
-            ("ranks", self._ranks),
-            ("triples", self._triples),
-            ("sizes", self._sizes),
+            ("words", self._words),
             ("surprises", self._surprises),
         )
 
     def grow(self, rows: int) -> None:
         """Room for rows 0 ... rows - 1."""
-        had = len(self.n)
+        had = len(self.state)
         if rows <= had:
             return
         for _, part in self.parts():
@@ -165,86 +176,98 @@ class EvidenceDetector:
                 grown = np.zeros((max(rows, 2 * had), *column.shape[1:]), column.dtype)
                 grown[:had] = column
                 setattr(part, name, grown)
+        self.state[had:], self.peaks[had:] = self._record.rows(len(self.state) - had), -np.inf
 
     def update(self, rows: np.ndarray, times: np.ndarray, values: np.ndarray) -> Scores:
         """Score readings, then learn from them; see `Detector`."""
         m = len(rows)
-        result = Scores(np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m, np.int8), np.zeros(m, np.bool_))
+        result = Scores(np.empty(m), np.empty(m), np.empty(m), np.empty(m, np.int8), np.empty(m, np.bool_))
         if m == 0:
             return result
+        slots, times = self._daily.slots(rows, times), times.astype(np.float64)
         values = np.minimum(np.maximum(values, -_HUGE), _HUGE)
         starts = starts_of(rows)
-        rank = np.arange(m) - np.repeat(starts, lengths_of(starts, m))
-        longest = int(rank.max()) + 1
-        order = order_by(rank) if longest > 1 else np.arange(m)
-        bounds = np.searchsorted(rank[order], np.arange(longest + 1))
-        for i in range(longest):  # the readings of one series have to wait for each other
-            chosen = order[bounds[i] : bounds[i + 1]]
-            for column, found in zip(result, self._step(rows[chosen], times[chosen], values[chosen]), strict=True):
-                column[chosen] = found
+        lengths = lengths_of(starts, m)
+        if len(starts) < m:  # the readings of one series have to wait for each other
+            order = np.argsort(-lengths, kind="stable")
+            starts, lengths = starts[order], lengths[order]
+        for begin in range(0, len(starts), _CHUNK):
+            first, waiting = starts[begin : begin + _CHUNK], -lengths[begin : begin + _CHUNK]
+            own = rows[first]
+            state = self.state.take(own, axis=0).T.copy()
+            for i in range(-int(waiting[0])):
+                some = int(np.searchsorted(waiting, -i))  # those that have more than i readings
+                at = first[:some] + i
+                found = self._step(state[:, :some], own[:some], slots[at], times[at], values[at])
+                for column, part in zip(result, found, strict=True):
+                    column[at] = part
+            self.state[own] = state.T
         return result
 
-    def _step(self, rows: np.ndarray, times: np.ndarray, values: np.ndarray) -> Scores:
-        """One reading of each of distinct rows."""
-        n = self.n[rows].astype(np.float64)
-        self.n[rows] += 1
-        silent = self._silence(rows, n, times)
-        expected = self._daily.expect(rows, times, values)
-        size = np.abs(values - expected)
-        surprise = self._steps.surprise(rows, n, self._levels.of(rows, n, values))
-        pairs = self._pairs.new(rows, n, self._near.of(rows, n, values))
-        triples = self._triples.new(rows, n, self._ranks.of(rows, n, values))
-        new = np.stack((pairs, triples), axis=1).astype(np.float64)
-        novelty = (new * -np.log10(np.maximum(self._shares(rows, n, new), self.NEW_SHARE_LEAST))).sum(axis=1)
-        smooth = self._smoothed(rows, n, np.stack((size, surprise), axis=1))
-        spread = self._sizes.mean[rows, 0]
-        sizes = self._sizes.decades(rows, n, size[:, None])[:, 0]
-        surprises = self._surprises.decades(rows, n, smooth)
-        length = self.LENGTH_WEIGHT * np.log10(np.minimum(n, self.MEMORY_READINGS) + 1.0)
-        evidence = sizes + surprises.sum(axis=1) + novelty - length
-        shape = surprises[:, 1] + novelty
-        cause = np.argmax(np.stack((sizes, surprises[:, 0], shape)), axis=0)
-        cause = np.where(silent, Cause.SILENCE, cause).astype(np.int8)
-        score = np.where(
-            n >= self.SCORED_FROM, 1.0 - 10.0 ** (-np.maximum(evidence - self.CALM, 0.0) / self.DEPENDENCE), 0.0
-        )
-        return Scores(score, expected, spread, cause, self._fresh(rows, evidence))
+    def _step(
+        self, state: np.ndarray, rows: np.ndarray, slots: np.ndarray, times: np.ndarray, values: np.ndarray
+    ) -> Scores:
+        """One reading of each of distinct rows, whose records are `state`."""
+        n = state[self._n].copy()
+        if np.count_nonzero(n) < len(n):
+            first = np.flatnonzero(n == 0)
+            state[self._time, first] = times[first]
+            self._ranks.start(state, first, values[first])
+        after = np.add(n, 1.0, out=state[self._n])
+        recent = 1.0 / after
+        silent = self._silence(state, n, times)
+        expected = self._daily.expect(slots, values)
+        numbers, symbols = np.empty((2, len(n))), self._ranges.of(state, values)
+        numbers[0], numbers[1] = np.abs(values - expected), self._steps.surprise(state, rows, n, symbols[0])
+        symbols[0], symbols[1] = symbols[1], self._ranks.of(state, recent, values)
+        novelty = self._novelty(state, recent, self._words.new(state, rows, n, symbols))
+        smooth = state[self._smooth]
+        smooth += np.maximum(self._weights, recent) * (numbers - smooth)
+        spread = state[self._sizes.mean].copy()
+        sizes = self._sizes.decades(state, n, recent, numbers[0])
+        level, shape = self._surprises.decades(state, rows, n, recent, smooth)
+        evidence = sizes + (level + shape)
+        evidence += novelty
+        evidence -= self._decades.take(n.astype(np.int64), mode="clip")
+        shape += novelty
+        cause = np.where(shape > np.maximum(sizes, level), np.int8(Cause.SHAPE), (level > sizes).view(np.int8))
+        cause[silent] = Cause.SILENCE
+        score = 1.0 - 10.0 ** (np.maximum(evidence - self.CALM, 0.0) / -self.DEPENDENCE)
+        score *= n >= self.SCORED_FROM
+        return Scores(score, expected, spread, cause, self._fresh(state, rows, n, evidence))
 
-    def _silence(self, rows: np.ndarray, n: np.ndarray, times: np.ndarray) -> np.ndarray:
+    def _silence(self, state: np.ndarray, n: np.ndarray, times: np.ndarray) -> np.ndarray:
         """Whether each reading ends a long silence; then learn the interval."""
-        gap, interval = (times - self.time[rows]).astype(np.float64), self.interval[rows]
-        known = n > 1
-        silent = known & (gap > self.SILENCE_INTERVALS * interval)
-        clipped = np.where(known, np.minimum(gap, self.SILENCE_INTERVALS * interval), gap)
-        self.interval[rows] = np.where(
-            n > 0, interval + np.maximum(1.0 / np.maximum(n, 1.0), 0.01) * (clipped - interval), 0
-        )
-        self.time[rows] = times
-        return np.asarray(silent)
+        before, interval = state[self._time], state[self._interval]
+        gap = times - before
+        before[:] = times
+        longest = np.where(n > 1, self.SILENCE_INTERVALS * interval, np.inf)
+        weight = np.maximum(1.0 / np.maximum(n, 1.0), 0.01)
+        weight *= np.minimum(gap, longest) - interval
+        interval += weight
+        return np.asarray(gap > longest)
 
-    def _shares(self, rows: np.ndarray, n: np.ndarray, new: np.ndarray) -> np.ndarray:
-        """Share of new words among the readings before; then learn."""
-        n = n[:, None]
-        share = np.where(n == 0, 1.0, self.new_share[rows])
-        learned = share + np.maximum(self.NEW_RATE, 1.0 / (n + 1.0)) * (new - share)
-        self.new_share[rows] = np.where(n == 0, new, learned)
-        return np.asarray(share)
+    def _novelty(self, state: np.ndarray, recent: np.ndarray, new: np.ndarray) -> np.ndarray:
+        """Decades of the share of new words among the readings before, where words are new; then learn."""
+        share = state[self._new_share]
+        decades = np.zeros(share.shape)
+        some = new.nonzero()
+        if len(some[0]):
+            decades[some] = -np.log10(np.maximum(share[some], self.NEW_SHARE_LEAST))
+        share += np.maximum(self.NEW_RATE, recent) * (new - share)
+        return np.asarray(decades[0] + decades[1])
 
-    def _smoothed(self, rows: np.ndarray, n: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """Running means of each reading's numbers over about so many readings."""
-        spans = np.array((self.SPREAD_READINGS, self.SHAPE_READINGS), np.float64)
-        before = self.smooth[rows]
-        after = before + np.maximum(2.0 / (spans + 1.0), 1.0 / (n[:, None] + 1.0)) * (numbers - before)
-        self.smooth[rows] = after
-        return np.asarray(after)
-
-    def _fresh(self, rows: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+    def _fresh(self, state: np.ndarray, rows: np.ndarray, n: np.ndarray, evidence: np.ndarray) -> np.ndarray:
         """Whether no reading of the last blocks had as much evidence; then learn."""
-        place, inside = np.divmod(self.n[rows] - 1, self.REST_BLOCK_READINGS)
-        place %= self.REST_BLOCKS
-        entering = inside == 0
-        self.peaks[rows[entering], place[entering]] = -np.inf
-        self.peaks[rows[self.n[rows] == 1]] = -np.inf
-        fresh = evidence > self.peaks[rows].max(axis=1)
-        self.peaks[rows, place] = np.maximum(self.peaks[rows, place], evidence)
+        block, blocks = state[self._block], state[self._blocks]
+        inside = n % self.REST_BLOCK_READINGS
+        if np.count_nonzero(inside) < len(inside):
+            entering = np.flatnonzero(inside == 0)
+            row = rows[entering]
+            place = (n[entering] // self.REST_BLOCK_READINGS).astype(np.int64)
+            self.peaks[row, (place - 1) % self.REST_BLOCKS] = block[entering]
+            self.peaks[row, place % self.REST_BLOCKS] = -np.inf
+            block[entering], blocks[entering] = -np.inf, self.peaks[row].max(axis=1)
+        fresh = evidence > np.maximum(block, blocks)
+        np.maximum(block, evidence, out=block)
         return np.asarray(fresh)

@@ -27,7 +27,7 @@ from streams.quality.single import clock_flags, range_flags
 from streams.series_table import SeriesTable
 from streams.windows import evaluate
 
-VERSION = 3
+VERSION = 4
 """Of the snapshot."""
 
 ADVANCE_PANES = 16

@@ -23,7 +23,7 @@ from pulssi.frames import Readings
 from pulssi.partitions import Record
 from pulssi.settings import StreamsSettings
 from pulssi.topics import Topics
-from streams.anomaly import Scores
+from streams.anomaly import Columns, Scores
 from streams.catalogue import Limits
 from streams.readings_processor import ReadingsProcessor
 from tests.bench.measure import Peer, Result, rss_mib
@@ -119,14 +119,17 @@ def checked(series_ids: np.ndarray) -> Limits:
 class NoScores:
     """A detector that says nothing: the core without anomaly scores."""
 
-    COLUMNS = ()
+    def parts(self) -> tuple[tuple[str, Columns], ...]:
+        """None."""
+        return ()
 
     def grow(self, rows: int) -> None:
         """Nothing."""
 
     def update(self, rows: np.ndarray, _times: np.ndarray, _values: np.ndarray) -> Scores:
         """Zeros."""
-        return Scores(np.zeros(len(rows)), np.zeros(len(rows)), np.zeros(len(rows)))
+        n = len(rows)
+        return Scores(np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n, np.int8), np.zeros(n, np.bool_))
 
 
 def ours(case: Case) -> dict[str, float]:
