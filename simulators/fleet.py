@@ -180,11 +180,13 @@ class Fleet:
 
 
 class Seqs:
-    """Numbers for the messages of devices, without gaps for each, never used again by a later run.
+    """Numbers for the messages of devices, without gaps for each, never used again by another run.
+
+    Two runs that share the numbers of a device would take each other's receipts for their own.
 
     Args:
-        start: the first number; a run begins at its start time in milliseconds, which no run before it has reached
-            unless its devices sent more than a thousand messages a second each.
+        start: the first number: the start of the run in microseconds, which no run before it has reached unless its
+            devices sent a million messages a second each.
     """
 
     def __init__(self, start: int) -> None:

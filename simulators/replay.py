@@ -83,7 +83,7 @@ def batches(plan: Plan) -> Iterator[tuple[int, list[Rebase]]]:
 async def replay(recording: Recording, fleet: Fleet, options: ReplayOptions) -> int:
     """Send a recording and return how many messages left; with `loop` it ends only by cancellation."""
     start = now_us()
-    seqs = Seqs(start // 1000)
+    seqs = Seqs(start)
     sent = 0
     while True:
         for wall, moved in batches(plan(recording, options, start)):

@@ -73,7 +73,7 @@ class City:
         self.buses = Buses(seed)
         self.weather = RoadWeather(seed)
         self.meters = NoiseMeters(seed, options.meters)
-        self._seqs = Seqs(options.start // 1000)
+        self._seqs = Seqs(options.start)
         self._phases = {
             name: uniform(keys_of(seed, "phase", devices), 0)
             for name, devices in (

@@ -51,6 +51,6 @@ def test_every_reading_of_a_living_device_got_its_receipt(system, verdict):
 
 
 def test_nothing_accepted_is_lost_and_nothing_is_stored_twice(verdict):
-    assert verdict["ok"], verdict
+    assert verdict["ok"], json.dumps(verdict, indent=1)
     assert verdict["readings"]["accepted"] > 5000
     assert verdict["readings"]["stored"] >= verdict["readings"]["accepted"]
