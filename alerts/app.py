@@ -51,7 +51,7 @@ class Partitions:
         self, rules: Sequence[Rule], settings: AlertsSettings, topics: Topics, lookup: Lookup, metrics: Metrics
     ) -> None:
         self._rules = rules
-        self._limits = Limits(settings.open_max, settings.series_max, settings.waiting_rows_max, settings.quiet_s)
+        self._limits = Limits.of(settings)
         self._topics = topics
         self._lookup = lookup
         self._metrics = metrics

@@ -19,6 +19,7 @@ from alerts.series_table import Lookup, SeriesTable
 from alerts.silence import Gap, Silence
 from pulssi.frames import IndicatorKind, Indicators
 from pulssi.messages import AlertTransition, SeriesInfo
+from pulssi.settings import AlertsSettings
 from pulssi.times import US_PER_S
 
 Transitions = list[AlertTransition]
@@ -36,6 +37,11 @@ class Limits:
     series_max: int = 200_000
     waiting_rows_max: int = 10_000
     quiet_s: int = 60
+
+    @classmethod
+    def of(cls, settings: AlertsSettings) -> Limits:
+        """The limits of the settings."""
+        return cls(settings.open_max, settings.series_max, settings.waiting_rows_max, settings.quiet_s)
 
 
 class Board:

@@ -289,16 +289,28 @@ def load_rules(path: Path | None = None) -> tuple[Rule, ...]:
         raise ConfigurationError([*problems, f"{path}: rules are written as [[rule]]"])
     rules: list[Rule] = []
     for number, one in enumerate(given, start=1):
+        name = one.get("id", f"number {number}") if isinstance(one, dict) else f"number {number}"
         try:
-            rules.append(Rule.model_validate(one))
-        except ValidationError as error:
-            name = one.get("id", f"number {number}") if isinstance(one, dict) else f"number {number}"
-            problems += [f"{path}: rule {name}: {_problem(detail)}" for detail in error.errors()]
+            rules.append(rule_of(one, f"{path}: rule {name}"))
+        except ConfigurationError as error:
+            problems += error.problems
     ids = [rule.id for rule in rules]
     problems += [f"{path}: rule {name}: the id is used twice" for name in sorted({i for i in ids if ids.count(i) > 1})]
     if problems:
         raise ConfigurationError(problems)
     return tuple(rules)
+
+
+def rule_of(table: object, where: str) -> Rule:
+    """One rule from what TOML holds.
+
+    Raises:
+        ConfigurationError: every problem of it, each beginning with `where`.
+    """
+    try:
+        return Rule.model_validate(table)
+    except ValidationError as error:
+        raise ConfigurationError([f"{where}: {_problem(detail)}" for detail in error.errors()]) from error
 
 
 def _problem(detail: ErrorDetails) -> str:

@@ -23,7 +23,8 @@ from pulssi.frames import VEHICLES
 from pulssi.logs import Log
 from pulssi.messages import Refusal
 from pulssi.series import partition_of
-from pulssi.times import US_PER_S, iso
+from pulssi.settings import GatewaySettings
+from pulssi.times import US_PER_MS, US_PER_S, iso
 from pulssi.topics import Content, Topics, headers
 
 DETAIL_MAX = 200
@@ -41,6 +42,18 @@ class Limits:
     frame_readings: int
     frame_delay_us: int
     topics_max: int
+
+    @classmethod
+    def of(cls, settings: GatewaySettings) -> Limits:
+        """The limits of the settings."""
+        return cls(
+            payload_bytes_max=settings.payload_bytes_max,
+            event_age_us_max=settings.event_age_s_max * US_PER_S,
+            event_ahead_us_max=settings.event_ahead_s_max * US_PER_S,
+            frame_readings=settings.frame_readings,
+            frame_delay_us=settings.frame_delay_ms * US_PER_MS,
+            topics_max=settings.series_max,
+        )
 
 
 class _Route:

@@ -50,15 +50,7 @@ class Gateway:
         self._clock = clock
         self._acks = AckQueue()
         self._receipts = Receipts(own.receipt_delay_ms * US_PER_MS)
-        limits = Limits(
-            payload_bytes_max=own.payload_bytes_max,
-            event_age_us_max=own.event_age_s_max * US_PER_S,
-            event_ahead_us_max=own.event_ahead_s_max * US_PER_S,
-            frame_readings=own.frame_readings,
-            frame_delay_us=own.frame_delay_ms * US_PER_MS,
-            topics_max=own.series_max,
-        )
-        self._door = Door(settings.kafka.topics, limits, registry, self._receipts, log)
+        self._door = Door(settings.kafka.topics, Limits.of(own), registry, self._receipts, log)
         self.client = BatchedClient(
             settings.mqtt,
             client_id=own.client_id,

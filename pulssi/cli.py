@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from pulssi.commands import simulators
+from pulssi.commands.backtest import backtest
 from pulssi.commands.bench import bench
 from pulssi.commands.db import app as db
 from pulssi.commands.deadletters import app as deadletters
@@ -71,6 +72,7 @@ def api(config: Config = None) -> None:
 app.command()(up)
 app.command()(demo)
 app.command()(doctor)
+app.command()(backtest)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 app.add_typer(db, name="db")
 app.add_typer(deadletters, name="deadletters")

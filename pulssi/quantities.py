@@ -96,6 +96,7 @@ _ALL = (
     Quantity("excess_wait", "s", Kind.TRANSIT, -7_200, 14_400),
     Quantity("battery", "%", Kind.SYSTEM, 0, 100),
     Quantity("rssi", "dBm", Kind.SYSTEM, -200, 30),
+    Quantity("value", "1", Kind.SYSTEM, -_INF, _INF),  # a number that no other word is for, without limits
 )
 
 QUANTITIES: dict[str, Quantity] = {quantity.name: quantity for quantity in _ALL}

@@ -53,7 +53,7 @@ def own_message(
         kind: what the device is about.
         device_id: the device.
         event_time: us UTC; told in whole ms.
-        values: by quantity.
+        values: by measure: `quantity` or `quantity/channel`; SenML has no word for a channel.
         seq: the number that the receipt will name.
         senml: a SenML pack (RFC 8428) instead of the short form.
         fault: the planted fault that touched it.
@@ -61,7 +61,8 @@ def own_message(
     event_ms = event_time // US_PER_MS
     body = _senml(device_id, event_ms, values, seq) if senml else {"t": event_ms, **values, "seq": seq}
     readings = tuple(
-        Reading(series_id(device_id, quantity), event_ms * US_PER_MS, value) for quantity, value in values.items()
+        Reading(series_id(device_id, *measure.split("/", 1)), event_ms * US_PER_MS, value)
+        for measure, value in values.items()
     )
     topic = f"pulssi/v1/{kind}/{device_id}/readings".encode()
     return Message(send_time, device_id, topic, msgspec.json.encode(body), seq, readings, fault=fault)

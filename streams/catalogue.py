@@ -58,6 +58,10 @@ class Catalogue:
         """The description of one series, if it came."""
         return self._infos.get(series_id)
 
+    def infos(self) -> list[SeriesInfo]:
+        """Every description, in the order in which the series came."""
+        return list(self._infos.values())
+
     def missing(self, series_ids: np.ndarray) -> np.ndarray:
         """Those of `series_ids` that are not here; what a shell waits for before it answers."""
         known = np.fromiter((one in self._infos for one in series_ids.tolist()), np.bool_, len(series_ids))

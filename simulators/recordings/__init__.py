@@ -12,7 +12,8 @@ from pulssi.quantities import QUANTITIES
 from simulators.recordings.base import DATA, Record, Recording, open_text
 from simulators.recordings.hfp import read_lines
 from simulators.recordings.rebase import Rebase, rebased
-from simulators.recordings.series import BEIJING, EPA, UCI, SeriesFormat, read_rows, two_columns
+from simulators.recordings.series import BEIJING, EPA, UCI, SeriesFormat, read_rows, read_table
+from simulators.recordings.sniff import form_of
 from simulators.recordings.tms import read_answer
 
 FORMATS = ("hfp", "tms", "epa", "uci", "beijing", "csv")
@@ -24,7 +25,7 @@ SHIPPED = {
 
 _SERIES: dict[str, SeriesFormat] = {"epa": EPA, "uci": UCI, "beijing": BEIJING}
 
-__all__ = ["FORMATS", "SHIPPED", "Rebase", "Record", "Recording", "open_text", "read", "rebased", "shipped"]
+__all__ = ["FORMATS", "SHIPPED", "Rebase", "Record", "Recording", "form_of", "open_text", "read", "rebased", "shipped"]
 
 
 def shipped(name: str) -> Recording:
@@ -39,7 +40,7 @@ def read(paths: Sequence[Path], form: str, *, quantity: str = "pm2_5") -> Record
     Args:
         paths: one or several files; packed with gzip when they end so.
         form: one of `FORMATS`.
-        quantity: what the values of format `csv` are.
+        quantity: what the values of format `csv` are where the file does not say.
 
     Raises:
         ConfigurationError: a file cannot be read, or is not of this format.
@@ -65,8 +66,9 @@ def _reader(path: Path, form: str, quantity: str) -> Callable[..., Iterator[Reco
         return read_lines
     if form == "tms":
         return lambda file: read_answer(file.read().encode())
-    series = _SERIES.get(form) or two_columns(quantity)
-    return lambda file: read_rows(file, series, device_id(path, form))
+    if form == "csv":
+        return lambda file: read_table(file, device_id(path, form), quantity)
+    return lambda file: read_rows(file, _SERIES[form], device_id(path, form))
 
 
 def device_id(path: Path, form: str) -> str:

@@ -10,7 +10,7 @@ import csv
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
 from pulssi.quantities import QUANTITIES, Kind
@@ -23,6 +23,7 @@ NO2_UG_M3_PER_PPB: Final = 46.0055 / 24.055
 O3_UG_M3_PER_PPB: Final = 47.9982 / 24.055
 
 Row = Mapping[str, str]
+_NO_VALUE: Final = frozenset({"", "NA"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class SeriesFormat:
     time: Callable[[Row], datetime]
     zone_h: float
     columns: Mapping[str, tuple[str, float]]
-    missing: frozenset[str] = frozenset({"", "NA"})
+    missing: frozenset[str] = _NO_VALUE
     kind: Kind = Kind.AIR
 
 
@@ -108,17 +109,6 @@ BEIJING = SeriesFormat(
 """UCI "Beijing Multi-Site Air Quality"."""
 
 
-def two_columns(quantity: str) -> SeriesFormat:
-    """`timestamp,value` in UTC, as the Numenta Anomaly Benchmark writes, of one quantity."""
-    return SeriesFormat(
-        header_lines=0,
-        time=lambda row: datetime.fromisoformat(row["timestamp"]),
-        zone_h=0,
-        columns={"value": (quantity, 1)},
-        kind=QUANTITIES[quantity].kind,
-    )
-
-
 class SeriesRecord(Record):
     """One row: the quantities of one device at one time."""
 
@@ -137,27 +127,61 @@ class SeriesRecord(Record):
 
 
 def read_rows(lines: Iterable[str], form: SeriesFormat, device_id: str) -> Iterator[Record]:
-    """Rows that hold at least one value, in the order of the file.
+    """Rows that hold at least one value, in the order of the file; a cut with some of the columns will do.
 
     Raises:
-        ValueError: a row cannot be read, or a column of the format is not there.
+        ValueError: a row cannot be read, or no column of the format is there.
     """
     lines = iter(lines)
     for _ in range(form.header_lines):
         next(lines, "")
     reader = csv.DictReader(lines)
-    lacking = set(form.columns) - set(reader.fieldnames or ())
-    if lacking:
-        raise ValueError(f"no column {', '.join(sorted(lacking))}")
+    columns = {name: stored for name, stored in form.columns.items() if name in (reader.fieldnames or ())}
+    if not columns:
+        raise ValueError(f"no column {' or '.join(sorted(form.columns))}")
     zone = timezone(timedelta(hours=form.zone_h))
     for row in reader:
         values = {
             quantity: _stored(row[column], factor)
-            for column, (quantity, factor) in form.columns.items()
+            for column, (quantity, factor) in columns.items()
             if row[column] not in form.missing
         }
         if values:
             yield SeriesRecord(datetime_us(form.time(row).replace(tzinfo=zone)), form.kind, device_id, values)
+
+
+def read_table(lines: Iterable[str], device_id: str, quantity: str) -> Iterator[Record]:
+    """Rows of one value each, in the order of the file.
+
+    Columns are `time` or `timestamp` (ISO 8601; UTC when it names no zone, as the Numenta Anomaly Benchmark writes) and
+    `value`; `device`, `quantity` and `channel` where several series share a file.
+
+    Args:
+        lines: of the file, its header first.
+        device_id: of rows that name none.
+        quantity: of rows that name none.
+
+    Raises:
+        ValueError: a row cannot be read, or a column is not there.
+    """
+    reader = csv.DictReader(lines)
+    names = reader.fieldnames or ()
+    time = next((name for name in ("time", "timestamp") if name in names), None)
+    if time is None or "value" not in names:
+        raise ValueError("no column value, or neither time nor timestamp")
+    for row in reader:
+        if None in row.values():
+            raise ValueError(f"line {reader.line_num} is short")
+        if row["value"] in _NO_VALUE:
+            continue
+        word = row.get("quantity") or quantity
+        if word not in QUANTITIES:
+            raise ValueError(f"line {reader.line_num}: there is no quantity {word!r}")
+        channel = row.get("channel")
+        values = {f"{word}/{channel}" if channel else word: _stored(row["value"], 1)}
+        moment = datetime.fromisoformat(row[time])
+        at = datetime_us(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        yield SeriesRecord(at, QUANTITIES[word].kind, row.get("device") or device_id, values)
 
 
 def _stored(text: str, factor: float) -> float:

@@ -92,6 +92,7 @@ const QUANTITIES = {
   headway: { fi: "Vuoroväli", sv: "Turintervall", en: "Headway" },
   battery: { fi: "Akku", sv: "Batteri", en: "Battery" },
   rssi: { fi: "Signaali", sv: "Signal", en: "Signal" },
+  value: { fi: "Arvo", sv: "Värde", en: "Value" },
 };
 
 export const LANGUAGES = Object.keys(WORDS);
