@@ -31,7 +31,7 @@ from pulssi.shell.instance import Instance
 from pulssi.shell.outbox import Outbox
 from pulssi.shell.partition import GapError, Partition, StateSizeError
 from pulssi.shell.snapshots import Slot, Snapshot, load
-from pulssi.shell.transport import Batch, Fetching, ShellConsumer, make_app
+from pulssi.shell.transport import Batch, Fetch, Fetching, ShellConsumer, make_app
 from pulssi.times import now_us
 
 _BEAT_S = 0.1
@@ -273,7 +273,15 @@ class Shell:
     async def _consume(self, stream: Any) -> None:
         """The agent: never raises, never acks."""
         async for event in stream.noack().events():
-            await self._guarded(self._feed(event.message.tp, event.value))
+            await self._guarded(self._take(event.value))
+
+    async def _take(self, fetch: Fetch) -> None:
+        """Process all of a fetch; when it is not catching up, what follows from it goes out together."""
+        for tp, batch in fetch.batches:
+            await self._feed(tp, batch)
+            if fetch.behind:
+                await asyncio.sleep(0)
+        fetch.done.set()
 
     async def _feed(self, tp: TP, batch: Batch) -> None:
         partition = self._owned.get(tp)
