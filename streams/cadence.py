@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from streams.grouping import lengths_of, starts_of
+from streams.grouping import Runs
 
 INTERVALS = 16
 _NOT_YET = 1 << 60
@@ -52,18 +52,25 @@ class Cadence:
         self.interval_us = np.concatenate((self.interval_us, np.zeros(more, np.int64)))
         self.known_from = np.concatenate((self.known_from, np.full(more, _NOT_YET, np.int64)))
 
-    def learn(self, rows: np.ndarray, times: np.ndarray, intervals: np.ndarray) -> None:
-        """Take readings in order of event time; `intervals` to the one before each, us. Equal rows stand together."""
-        learning = np.flatnonzero(self.seen[rows] < INTERVALS)
+    def learn(self, rows: np.ndarray, times: np.ndarray, before: np.ndarray, known: np.ndarray) -> None:
+        """Take readings in order of event time, equal rows together.
+
+        Args:
+            rows: int64.
+            times: event times, us.
+            before: event time of the reading before each, us.
+            known: whether there is one.
+        """
+        learning = ((self.seen[rows] < INTERVALS) & known).nonzero()[0]
         if len(learning) == 0:
             return
-        rows, times, intervals = rows[learning], times[learning], intervals[learning]
-        starts = starts_of(rows)
-        lengths = lengths_of(starts, len(rows))
-        place = np.arange(len(rows)) - np.repeat(starts, lengths) + self.seen[rows]
+        rows, times, intervals = rows[learning], times[learning], times[learning] - before[learning]
+        runs = Runs(rows)
+        own, had = rows[runs.starts], self.seen[rows]
+        place = np.arange(len(rows)) - runs.spread(runs.starts) + had
         fits = np.flatnonzero(place < INTERVALS)
         self.gathered[rows[fits], place[fits]] = intervals[fits]
-        self.seen[rows[starts]] = np.minimum(self.seen[rows[starts]] + lengths, INTERVALS)
+        self.seen[own] = np.minimum(runs.first(had) + runs.lengths, INTERVALS)
         done = np.flatnonzero(place == INTERVALS - 1)
         ready = rows[done]
         self.interval_us[ready] = np.sort(self.gathered[ready], axis=1)[:, (INTERVALS - 1) // 2]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
+
+_FEW = 256
 
 
 def order_by(keys: np.ndarray) -> np.ndarray:
@@ -10,8 +14,10 @@ def order_by(keys: np.ndarray) -> np.ndarray:
 
     By 16 bits at a time, since numpy sorts those by radix, 25 times faster than it sorts 64.
     """
+    if len(keys) < _FEW:
+        return np.asarray(keys.argsort(kind="stable"))
     order = np.argsort(keys.astype(np.uint16), kind="stable")
-    rest = int(keys.max()) >> 16 if len(keys) else 0
+    rest = int(keys.max()) >> 16
     shift = 16
     while rest:
         order = order[np.argsort((keys[order] >> shift).astype(np.uint16), kind="stable")]
@@ -21,13 +27,12 @@ def order_by(keys: np.ndarray) -> np.ndarray:
 
 def starts_of(*keys: np.ndarray) -> np.ndarray:
     """Index of the first row of each run of equal keys."""
-    n = len(keys[0])
-    first = np.zeros(n, np.bool_)
-    if n:
-        first[0] = True
-    for key in keys:
+    first = np.empty(len(keys[0]), np.bool_)
+    first[:1] = True
+    np.not_equal(keys[0][1:], keys[0][:-1], out=first[1:])
+    for key in keys[1:]:
         first[1:] |= key[1:] != key[:-1]
-    return np.flatnonzero(first)
+    return first.nonzero()[0]
 
 
 def lengths_of(starts: np.ndarray, n: int) -> np.ndarray:
@@ -46,8 +51,8 @@ def ends_of(starts: np.ndarray, n: int) -> np.ndarray:
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The ranges `starts[i] ... starts[i] + lengths[i] - 1` one after the other, and the i of each number."""
-    owner = np.repeat(np.arange(len(starts)), lengths)
-    ends = np.cumsum(lengths)
+    owner = np.arange(len(starts)).repeat(lengths)
+    ends = lengths.cumsum()
     offset = starts - (ends - lengths)
     return np.arange(len(owner), dtype=np.int64) + offset[owner], owner
 
@@ -75,3 +80,79 @@ def shifted(values: np.ndarray, starts: np.ndarray, first: np.ndarray) -> np.nda
     result[1:] = values[:-1]
     result[starts] = first
     return result
+
+
+class Runs:
+    """Rows in runs: those with equal keys stand together.
+
+    In most live batches each run is one row. Then the methods give back the arrays that they are given, so nobody may
+    write into what they return.
+
+    Args:
+        keys: what tells the runs apart.
+
+    Attributes:
+        n: rows.
+        starts, ends: [runs] first and last row of each.
+    """
+
+    def __init__(self, *keys: np.ndarray) -> None:
+        self.n = len(keys[0])
+        self.starts = starts_of(*keys)
+        self.single = len(self.starts) == self.n
+        self.ends = self.starts if self.single else ends_of(self.starts, self.n)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Rows of each run."""
+        return np.asarray(self.ends - self.starts + 1)
+
+    def first(self, values: np.ndarray) -> np.ndarray:
+        """[runs] from [rows]: that of the first row."""
+        return values if self.single else np.asarray(values[self.starts])
+
+    def last(self, values: np.ndarray) -> np.ndarray:
+        """[runs] from [rows]: that of the last row."""
+        return values if self.single else np.asarray(values[self.ends])
+
+    def least(self, values: np.ndarray) -> np.ndarray:
+        """[runs] from [rows]: the least."""
+        return values if self.single else np.asarray(np.minimum.reduceat(values, self.starts))
+
+    def spread(self, of_run: np.ndarray) -> np.ndarray:
+        """[rows] from [runs]: what belongs to the run of each row."""
+        return of_run if self.single else of_run.repeat(self.lengths, axis=0)
+
+    def shifted(self, values: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """Each value replaced by the one before it in its run; the first of a run by `first` of the run."""
+        return first if self.single else shifted(values, self.starts, first)
+
+    def running_max(self, values: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """Greatest value so far within each run, and not less than `first` of the run."""
+        if self.single:
+            return np.asarray(np.maximum(values, first))
+        values = values.copy()
+        values[self.starts] = np.maximum(values[self.starts], first)
+        return running_max(values, self.starts)
+
+    def running_sum(self, values: np.ndarray, first: np.ndarray | int) -> np.ndarray:
+        """Sum of the values so far within each run, and of `first` of the run."""
+        if self.single:
+            return np.asarray(values + first)
+        total = values.cumsum()
+        return np.asarray(total + (first - total[self.starts] + values[self.starts]).repeat(self.lengths))
+
+    def reaching(self, values: np.ndarray, base: np.ndarray, run: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """The first row of each run `run` whose value is `wanted` or more; there is one.
+
+        Args:
+            values: [rows], rising within each run.
+            base: [runs], least that may be wanted of each run, less one; what is wanted is less than 2^30 above it.
+            run: which runs.
+            wanted: values.
+        """
+        if self.single:
+            return run
+        reached = np.minimum(np.maximum(values - base.repeat(self.lengths), 0), 1 << 30)
+        key = (np.arange(len(self.starts)) << 31).repeat(self.lengths) | reached
+        return np.asarray(key.searchsorted((run << 31) | (wanted - base[run])))

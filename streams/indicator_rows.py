@@ -97,7 +97,8 @@ def window_rows(
 
 def by_position(parts: list[Indicators]) -> Indicators:
     """All rows in order of source position; those of one position as they stand in `parts`."""
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return Indicators.empty()
     rows = Indicators.concat(parts)
-    if len(rows) == 0:
-        return rows
     return rows.take(order_by(rows.position - rows.position.min()))

@@ -103,9 +103,9 @@ class PaneRing:
         had_oldest = np.where(fresh, highest + 1, self.oldest[rows])
         had_newest = np.where(fresh, highest, self.newest[rows])
         after_from = np.maximum(had_newest, highest - self.length) + 1
-        for start, stop in ((after_from, highest + 1), (lowest, had_oldest)):
-            panes, owner = ranges(start, np.maximum(stop - start, 0))
-            self._blank(self.cells(rows[owner], panes))
+        start, stop = np.concatenate((after_from, lowest)), np.concatenate((highest + 1, had_oldest))
+        panes, owner = ranges(start, np.maximum(stop - start, 0))
+        self._blank(self.cells(np.concatenate((rows, rows))[owner], panes))
         self.oldest[rows] = np.minimum(had_oldest, lowest)
         self.newest[rows] = np.maximum(had_newest, highest)
 

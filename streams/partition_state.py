@@ -15,19 +15,19 @@ from pulssi.times import US_PER_S
 from streams.anomaly import Columns, Detector, EvidenceDetector, Scores
 from streams.blob import pack, unpack
 from streams.cadence import Cadence
-from streams.catalogue import Limits, Lookup, no_limits
-from streams.grouping import ends_of, lengths_of, order_by, ranges, shifted, starts_of
+from streams.catalogue import Limits, Lookup
+from streams.grouping import Runs, order_by, ranges, starts_of
 from streams.indicator_rows import anomaly_rows, by_position, flag_rows, reading_rows, window_rows
 from streams.pane_snapshot import arrays_of, fill
 from streams.panes import NO_PANE, PaneRing
-from streams.progress import NEVER, Bounds, Course, Progress
+from streams.progress import NEVER, Bounds, Progress
 from streams.quality.sequence import SequenceChecks
 from streams.quality.settling import Settling
 from streams.quality.single import clock_flags, range_flags
 from streams.series_table import SeriesTable
 from streams.windows import evaluate
 
-VERSION = 4
+VERSION = 5
 """Of the snapshot."""
 
 ADVANCE_PANES = 16
@@ -35,6 +35,9 @@ ADVANCE_PANES = 16
 
 _STRIDE = ADVANCE_PANES // 2
 """The same between two readings, and for all others of a step together; a greater move is a jump."""
+
+_EXCLUDED, _LATE, _PROVISIONAL = int(EXCLUDED), int(Quality.LATE), int(Quality.PROVISIONAL)
+_INTERVAL = [field.name for field in fields(Limits)].index("interval_s")
 
 PROVISIONAL_REVISION = -(1 << 28)
 """Revisions of windows that only the passing of time has shown start here and rise with each reading in the window."""
@@ -55,23 +58,22 @@ class Counts:
     settled: int = 0
 
 
-class _Kept(NamedTuple):
-    """Readings that go into panes, series by series in order of arrival; `pane` is that of the reading itself.
+class _Arrived(NamedTuple):
+    """Readings that are neither late nor duplicates, series by series in order of arrival.
 
-    `flags` are those that no order can change, `told` all with which it was given out.
+    `flags` are those that no order can change, `told` all with which a reading was given out. `clock` is that of the
+    partition with the reading, and before it.
     """
 
     row: np.ndarray
     time: np.ndarray
-    pane: np.ndarray
     value: np.ndarray
     flags: np.ndarray
     told: np.ndarray
     receive_time: np.ndarray
     position: np.ndarray
-
-    def take(self, index: np.ndarray) -> _Kept:
-        return _Kept(*(column[index] for column in self))
+    clock: np.ndarray
+    clock_before: np.ndarray
 
 
 class _Marks(NamedTuple):
@@ -86,19 +88,35 @@ class _Marks(NamedTuple):
         return _Marks(*(column[index] for column in self))
 
 
+class _Kept(NamedTuple):
+    """What goes into panes; `pane` and `place_us` are those of the reading.
+
+    `newest` is the newest pane with the reading, `complete` the newest that it leaves beyond the horizon,
+    `closed_before` the newest closed before it.
+    """
+
+    row: np.ndarray
+    pane: np.ndarray
+    place_us: np.ndarray
+    value: np.ndarray
+    flags: np.ndarray
+    told: np.ndarray
+    receive_time: np.ndarray
+    position: np.ndarray
+    newest: np.ndarray
+    complete: np.ndarray
+    closed_before: np.ndarray
+
+    def take(self, index: np.ndarray) -> _Kept:
+        return _Kept(*(column[index] for column in self))
+
+
 class _Due(NamedTuple):
     """Windows to publish: row, last pane, and [lengths, n] source position that gave or changed each, -1 = not due."""
 
     row: np.ndarray
     end: np.ndarray
     position: np.ndarray
-
-
-class _SettledRows(NamedTuple):
-    """FLAGS rows, and the windows that change with what has settled."""
-
-    rows: Indicators
-    corrections: list[_Due]
 
 
 class PartitionState:
@@ -129,7 +147,7 @@ class PartitionState:
         self.clock = 0
         self.position = -1
         self.table = SeriesTable(settings.series_max)
-        self._limits = no_limits(np.zeros(0, np.int64))
+        self._limits = np.zeros((len(fields(Limits)), 0))
         self._progress = Progress(self._bounds)
         self._ring = PaneRing(self._lengths[-1] + horizon_panes + 2 + ADVANCE_PANES, pane_us, len(self._lengths))
         self._cadence = Cadence(pane_us, max(rolling))
@@ -152,52 +170,54 @@ class PartitionState:
             return self._apply(readings, position)
 
     def _apply(self, readings: Readings, position: np.ndarray) -> tuple[Indicators, Indicators]:
-        n = len(readings)
         clock = np.maximum.accumulate(np.maximum(readings.receive_time, self.clock))
         clock_before = np.concatenate(([self.clock], clock[:-1]))
         rows = self._rows_of(readings.series_id)
         order = order_by(rows + 1)
-        order = order[np.searchsorted(rows[order], 0) :]  # series beyond the bound have no state
-        row, time, value = rows[order], readings.event_time[order], readings.value[order]
-        starts = starts_of(row)
-        before = self._progress.newest_before(row[starts], time, starts)
-        late = time < before - self._bounds.horizon_us
-        duplicate = self._duplicates(row, time, starts, before, late)
-        flags = readings.quality[order].astype(np.int32)
-        limits = self._limits_of(row)
-        flags |= range_flags(value, limits.low, limits.high)
-        flags |= clock_flags(time, readings.receive_time[order])
-        kept_at = np.flatnonzero(~(late | duplicate))
-        sure = flags[kept_at]
-        flags[late] |= int(Quality.LATE)
-        good = ~duplicate & ((flags & int(EXCLUDED)) == 0)
+        row = rows[order]
+        if row[0] < 0:  # series beyond the bound have no state
+            known = int(row.searchsorted(0))
+            order, row = order[known:], row[known:]
+        time, value, received = readings.event_time[order], readings.value[order], readings.receive_time[order]
+        runs, limits = Runs(row), self._limits_of(row)
+        before = self._progress.newest_before(runs, runs.first(row), time)
         in_order = time > before
-        spoken = np.flatnonzero(in_order & (before > NEVER))
-        self._cadence.learn(row[spoken], time[spoken], time[spoken] - before[spoken])
-        checked = np.flatnonzero(good & in_order)
-        scores = self._check(row[checked], time[checked], value[checked], flags, checked)
-        kept = _Kept(
-            row[kept_at],
-            time[kept_at],
-            time[kept_at] // self._bounds.pane_us,
-            value[kept_at],
-            sure,
-            flags[kept_at],
-            readings.receive_time[order][kept_at],
-            position[order][kept_at],
-        )
-        windows = self._advance(kept, clock[order][kept_at], clock_before[order][kept_at], clock, position)
+        self._cadence.learn(row, time, before, in_order & (before > NEVER))
+        late, duplicate = self._out_of_order(row, time, before, in_order)
+        flags = readings.quality[order].astype(np.int32)
+        flags |= range_flags(value, limits.low, limits.high)
+        flags |= clock_flags(time, received)
+        kept = _those(~(late | duplicate))
+        sure = flags[kept].copy()
+        flags[late] |= _LATE
+        checked = _those(in_order & ((flags & _EXCLUDED) == 0))
+        scores = self._check(runs, row, time, value, flags, checked)
+        columns = (row, time, value, received, position[order], clock[order], clock_before[order])
+        row, time, value, received, at, now, past = (column[kept] for column in columns)
+        arrived = _Arrived(row, time, value, sure, flags[kept], received, at, now, past)
+        windows = self._advance(arrived, clock, position)
+        windows += self._close_silent(int(clock[-1]), clock, position)
         self.clock, self.position = int(clock[-1]), int(position[-1])
-        all_flags, shown, score = readings.quality.astype(np.int32), np.ones(n, np.bool_), np.zeros(n)
-        all_flags[order], shown[order], score[order[checked]] = flags, ~duplicate, scores.score
-        checked_rows = reading_rows(readings, position, all_flags, score)
-        if duplicate.any():
-            checked_rows = checked_rows.take(shown)
-        unusual = np.flatnonzero(scores.fresh & (scores.score >= self._settings.anomaly_score_min))
-        at = order[checked[unusual]]
-        anomalies = anomaly_rows(readings.take(at), position[at], all_flags[at], scores.take(unusual))
-        self._count(n, late, duplicate, checked_rows, windows, anomalies)
-        return checked_rows, by_position([anomalies, *windows])
+        all_flags, score = readings.quality.astype(np.int32), np.zeros(len(readings))
+        all_flags[order], score[order[checked]] = flags, scores.score
+        shown = reading_rows(readings, position, all_flags, score)
+        if np.count_nonzero(duplicate):
+            original = np.ones(len(readings), np.bool_)
+            original[order[duplicate]] = False
+            shown = shown.take(original)
+        anomalies = self._anomalies(readings, position, all_flags, scores, order[checked])
+        self._count(len(readings), late, duplicate, shown, windows, anomalies)
+        return shown, by_position([*anomalies, *windows])
+
+    def _anomalies(
+        self, readings: Readings, position: np.ndarray, flags: np.ndarray, scores: Scores, place: np.ndarray
+    ) -> list[Indicators]:
+        """ANOMALY rows; `place` says of which readings the `scores` are."""
+        unusual = (scores.fresh & (scores.score >= self._settings.anomaly_score_min)).nonzero()[0]
+        if len(unusual) == 0:
+            return []
+        at = place[unusual]
+        return [anomaly_rows(readings.take(at), position[at], flags[at], scores.take(unusual))]
 
     def _rows_of(self, series_id: np.ndarray) -> np.ndarray:
         had = len(self.table)
@@ -210,32 +230,26 @@ class PartitionState:
         """Make room for the series that the table has got since it had `had`."""
         n = len(self.table)
         new = self._lookup(self.table.ids[had:])
-        self._limits = Limits(
-            *(np.concatenate((getattr(self._limits, f.name), getattr(new, f.name))) for f in fields(Limits))
-        )
+        columns = [getattr(new, field.name) for field in fields(Limits)]
+        self._limits = np.concatenate((self._limits, np.array(columns, np.float64)), axis=1)
         for part in (self._progress, self._ring, self._cadence, self._checks, self._settling, self._detector):
             part.grow(n)
 
     def _limits_of(self, row: np.ndarray) -> Limits:
-        return Limits(*(getattr(self._limits, field.name)[row] for field in fields(Limits)))
+        return Limits(*self._limits[:, row])
 
-    def _duplicates(
-        self,
-        row: np.ndarray,
-        time: np.ndarray,
-        starts: np.ndarray,
-        before: np.ndarray,
-        late: np.ndarray,
-    ) -> np.ndarray:
-        """Which readings have the series and time of one that came before, within the horizon."""
+    def _out_of_order(
+        self, row: np.ndarray, time: np.ndarray, before: np.ndarray, in_order: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which readings are late, and which have the series and time of one that came before within the horizon."""
+        late = time < before - self._bounds.horizon_us
         duplicate = np.zeros(len(row), np.bool_)
-        candidates = np.flatnonzero((time <= before) & ~late)
+        candidates = (~(in_order | late)).nonzero()[0]
         if len(candidates) == 0:
-            return duplicate
-        run = np.repeat(np.arange(len(starts)), lengths_of(starts, len(row)))
-        doubtful = np.zeros(len(starts), np.bool_)
-        doubtful[run[candidates]] = True
-        among = np.flatnonzero(doubtful[run] & ~late)
+            return late, duplicate
+        doubtful = np.zeros(len(self.table), np.bool_)
+        doubtful[row[candidates]] = True
+        among = np.flatnonzero(doubtful[row] & ~late)
         among = among[np.lexsort((time[among], row[among]))]  # stable: the first to come stays first
         first = np.zeros(len(among), np.bool_)
         first[starts_of(row[among], time[among])] = True
@@ -245,135 +259,132 @@ class PartitionState:
         rest = rest[time[rest] <= self._progress.newest[row[rest]]]
         pane, place = np.divmod(time[rest], self._bounds.pane_us)
         duplicate[rest] = self._ring.readings.contains(self._ring.cells(row[rest], pane), place.astype(np.uint64), 32)
-        return duplicate
+        return late, duplicate
 
     def _check(
         self,
+        runs: Runs,
         row: np.ndarray,
         time: np.ndarray,
         value: np.ndarray,
         flags: np.ndarray,
-        place: np.ndarray,
+        checked: np.ndarray | slice,
     ) -> Scores:
-        """Checks that need the readings before, for good readings in order; adds to `flags` at `place`."""
+        """Checks of the readings `checked` that need those before, good ones in order; adds to their `flags`."""
+        if isinstance(checked, np.ndarray):
+            row, time, value = row[checked], time[checked], value[checked]
+            runs = Runs(row)
         scores = self._detector.update(row, time, value)
         if len(row):
-            starts = starts_of(row)
             nothing = np.zeros(len(row), np.int32)
-            _, judged = self._checks.check(row[starts], starts, time, value, self._limits_of(row), nothing)
-            flags[place] |= np.where(judged.flags != 0, judged.flags | int(Quality.PROVISIONAL), 0)
+            _, judged = self._checks.check(runs, runs.first(row), time, value, self._limits_of(row), nothing)
+            flags[checked] |= np.where(judged.flags != 0, judged.flags | _PROVISIONAL, 0)
         return scores
 
     # Panes and windows
 
-    def _advance(
-        self,
-        kept: _Kept,
-        clock: np.ndarray,
-        clock_before: np.ndarray,
-        clock_all: np.ndarray,
-        position_all: np.ndarray,
-    ) -> list[Indicators]:
+    def _advance(self, arrived: _Arrived, clock: np.ndarray, position: np.ndarray) -> list[Indicators]:
         """Put readings into panes; rows of the windows that closed or changed."""
-        windows: list[Indicators] = []
-        if len(kept.row):
-            starts = starts_of(kept.row)
-            closed = self._progress.closed[kept.row[starts]].copy()
-            newest_pane = self._ring.newest[kept.row[starts]].copy()
-            course = self._progress.follow(kept.row[starts], kept.time, clock, clock_before, starts)
-            silence = np.minimum(np.searchsorted(clock_all, course.silent_from), len(position_all) - 1)
-            marks = _Marks(course.closed_after, kept.position, course.silent, position_all[silence])
-            step = self._steps(course.newest // self._bounds.pane_us, starts, newest_pane)
-            fresh = closed == NEVER
-            closed[fresh] = kept.pane[starts[fresh]] - 1
-            self._progress.closed[kept.row[starts]] = closed
-            least, most = int(step.min()), int(step.max())
-            for i in range(least, most + 1):
-                chosen = np.flatnonzero(step == i)
-                if len(chosen):
-                    windows += self._step(kept.take(chosen), course, chosen, marks.take(chosen))
-        windows += self._close_silent(int(clock_all[-1]), clock_all, position_all)
+        if len(arrived.row) == 0:
+            return []
+        runs, pane_us = Runs(arrived.row), self._bounds.pane_us
+        row = runs.first(arrived.row)
+        closed, newest_pane = self._progress.closed[row], self._ring.newest[row]
+        course = self._progress.follow(runs, row, arrived.time, arrived.clock, arrived.clock_before)
+        pane = arrived.time // pane_us
+        self._progress.closed[row] = np.where(closed == NEVER, runs.first(pane) - 1, closed)
+        silence = np.minimum(clock.searchsorted(course.silent_from), len(position) - 1)
+        marks = _Marks(course.closed_after, arrived.position, course.silent, position[silence])
+        newest = course.newest // pane_us
+        kept = _Kept(
+            arrived.row,
+            pane,
+            arrived.time - pane * pane_us,
+            arrived.value,
+            arrived.flags,
+            arrived.told,
+            arrived.receive_time,
+            arrived.position,
+            newest,
+            (course.newest - self._bounds.horizon_us) // pane_us - 1,
+            course.closed_before,
+        )
+        step = self._steps(runs, newest, newest_pane)
+        least, most = int(step.min()), int(step.max())
+        if least == most:
+            return self._step(runs, kept, marks)
+        windows = []
+        for i in range(least, most + 1):
+            chosen = np.flatnonzero(step == i)
+            if len(chosen):
+                windows += self._step(Runs(kept.row[chosen]), kept.take(chosen), marks.take(chosen))
         return windows
 
     @staticmethod
-    def _steps(pane: np.ndarray, starts: np.ndarray, newest_pane: np.ndarray) -> np.ndarray:
+    def _steps(runs: Runs, pane: np.ndarray, newest_pane: np.ndarray) -> np.ndarray:
         """Number of the step in which each reading is taken; a jump is the first move of its step."""
-        lengths = lengths_of(starts, len(pane))
-        before = shifted(pane, starts, np.where(newest_pane == NO_PANE, pane[starts], newest_pane))
+        before = runs.shifted(pane, np.where(newest_pane == NO_PANE, runs.first(pane), newest_pane))
         moved = np.minimum(pane - before, _STRIDE + 1)
-        total = np.cumsum(moved)
-        within = total - np.repeat(total[starts] - moved[starts], lengths)
-        return np.asarray(within // (_STRIDE + 1))
+        return runs.running_sum(moved, 0) // (_STRIDE + 1)
 
-    def _step(self, kept: _Kept, course: Course, chosen: np.ndarray, marks: _Marks) -> list[Indicators]:
-        ring, pane_us = self._ring, self._bounds.pane_us
-        closed_before, closed_after = course.closed_before[chosen], marks.closed_after
-        newest = course.newest[chosen] // pane_us
-        starts = starts_of(kept.row)
-        row, ends = kept.row[starts], ends_of(starts, len(kept.row))
-        windows = []
-        jumping = np.flatnonzero((ring.newest[row] != NO_PANE) & (newest[starts] - ring.newest[row] > _STRIDE))
+    def _step(self, runs: Runs, kept: _Kept, marks: _Marks) -> list[Indicators]:
+        ring, row, windows = self._ring, runs.first(kept.row), []
+        had = ring.newest[row]
+        jumping = ((runs.first(kept.newest) - had > _STRIDE) & (had != NO_PANE)).nonzero()[0]
         if len(jumping):  # the ring cannot hold both ends of the gap: close what is before it first
-            at = starts[jumping]
-            settled = self._settle(row[jumping], np.arange(len(at)), kept.take(at), course, chosen[at])
-            closings = self._closings(row[jumping], closed_after[at], np.arange(len(at)), marks.take(at))
-            windows += [settled.rows, *self._publish(closings, *settled.corrections)]
-        lowest = np.minimum.reduceat(kept.pane, starts)
-        known = ring.newest[row] != NO_PANE
-        lowest[known] = np.minimum(lowest, ring.oldest[row])[known]
-        opening = np.flatnonzero(~known | (newest[ends] > ring.newest[row]) | (lowest < ring.oldest[row]))
-        ring.open(row[opening], lowest[opening], newest[ends[opening]])
-        excluded = (kept.flags & int(EXCLUDED)) != 0
+            windows += self._jump(row[jumping], kept.take(runs.starts[jumping]), marks.take(runs.starts[jumping]))
+        lowest, highest = runs.least(kept.pane), runs.last(kept.newest)
+        opening = ((highest > had) | (lowest < ring.oldest[row])).nonzero()[0]
+        if len(opening):
+            ring.open(row[opening], lowest[opening], highest[opening])
+        excluded = (kept.flags & _EXCLUDED) != 0
         ring.add(
             ring.cells(kept.row, kept.pane),
-            kept.time - kept.pane * pane_us,
+            kept.place_us,
             kept.value,
             kept.flags,
             kept.receive_time,
             excluded,
-            np.where(excluded, 0, kept.told),
+            kept.told * ~excluded,
         )
-        settled = self._settle(row, starts, kept, course, chosen)
-        closings = self._closings(row, closed_after[ends], starts, marks)
-        late = self._corrections(kept.row, kept.pane, closed_before, kept.position)
-        return [*windows, settled.rows, *self._publish(closings, *settled.corrections, *late)]
+        rows, changed = self._settle(runs, row, kept)
+        closings = self._closings(runs, row, runs.last(marks.closed_after), marks)
+        late = self._corrections(kept.row, kept.pane, kept.closed_before, kept.position)
+        return [*windows, *rows, *self._publish(closings, *changed, *late)]
 
-    def _settle(
-        self, row: np.ndarray, starts: np.ndarray, kept: _Kept, course: Course, chosen: np.ndarray
-    ) -> _SettledRows:
-        """Settle what the readings `kept` of distinct rows leave more than the horizon behind."""
-        after = (course.newest[chosen] - self._bounds.horizon_us) // self._bounds.pane_us - 1
-        done = self._settling.settle(self._ring, row, starts, after, self._limits_of)
-        rows = flag_rows(
-            self.table.ids[done.row], done.time, done.flags, kept.receive_time[done.by], kept.position[done.by]
-        )
-        self.counts.settled += len(rows)
-        closed = course.closed_before[chosen][done.pane_by]
-        return _SettledRows(rows, self._corrections(done.pane_row, done.pane, closed, kept.position[done.pane_by]))
+    def _jump(self, row: np.ndarray, kept: _Kept, marks: _Marks) -> list[Indicators]:
+        """Settle and close what the first reading of each of distinct rows leaves far behind."""
+        runs = Runs(row)
+        rows, changed = self._settle(runs, row, kept)
+        return [*rows, *self._publish(self._closings(runs, row, marks.closed_after, marks), *changed)]
 
-    def _closings(
-        self,
-        row: np.ndarray,
-        until: np.ndarray,
-        starts: np.ndarray,
-        marks: _Marks,
-    ) -> _Due:
+    def _settle(self, runs: Runs, row: np.ndarray, kept: _Kept) -> tuple[list[Indicators], list[_Due]]:
+        """Settle what readings leave more than the horizon behind: FLAGS rows, and the windows that change."""
+        done = self._settling.settle(self._ring, runs, row, kept.complete, self._limits_of)
+        if done is None:
+            return [], []
+        rows = []
+        if len(done.row):
+            ids, by = self.table.ids[done.row], done.by
+            rows = [flag_rows(ids, done.time, done.flags, kept.receive_time[by], kept.position[by])]
+        self.counts.settled += len(done.row)
+        by = done.pane_by
+        return rows, self._corrections(done.pane_row, done.pane, kept.closed_before[by], kept.position[by])
+
+    def _closings(self, runs: Runs, row: np.ndarray, until: np.ndarray, marks: _Marks) -> _Due:
         """Windows of distinct rows that end with the panes now closed, up to `until`; from now on they are closed.
 
-        `marks` are those of the readings of each row, from `starts` on: the first to reach a pane closed it.
+        `marks` are those of the readings of each row: the first to reach a pane closed it.
         """
+        closed = self._progress.closed[row]
+        moved = until > closed
+        if not np.count_nonzero(moved):
+            return _Due(row[:0], row[:0], np.zeros((len(self._lengths), 0), np.int64))
         last = np.minimum(until, self._ring.newest[row] + self._lengths[-1] - 1)  # later windows are empty
-        first = self._progress.closed[row] + 1
-        end, owner = ranges(first, np.maximum(last - first + 1, 0))
-        position = np.zeros(0, np.int64)
-        if len(end):
-            lengths = lengths_of(starts, len(marks.position))
-            base = first - 1
-            reached = np.minimum(np.maximum(marks.closed_after - np.repeat(base, lengths), 0), 1 << 30)
-            key = np.repeat(np.arange(len(row), dtype=np.int64) << 31, lengths) | reached
-            by = np.searchsorted(key, (owner << 31) | (end - base[owner]))
-            position = np.where(end <= marks.silent[by], marks.silence[by], marks.position[by])
-        self._progress.closed[row] = np.maximum(self._progress.closed[row], until)
+        end, owner = ranges(closed + 1, np.maximum(last - closed, 0))
+        by = runs.reaching(marks.closed_after, closed, owner, end)
+        position = np.where(end <= marks.silent[by], marks.silence[by], marks.position[by])
+        self._progress.closed[row] = np.maximum(closed, until)
         return _Due(row[owner], end, np.where(self._ends(end), position, -1))
 
     def _ends(self, end: np.ndarray) -> np.ndarray:
@@ -385,7 +396,7 @@ class PartitionState:
         self, row_of: np.ndarray, pane_of: np.ndarray, closed_before: np.ndarray, position_of: np.ndarray
     ) -> list[_Due]:
         """Windows that were closed when one of their panes changed; counts their revisions."""
-        after = np.flatnonzero(pane_of <= closed_before)
+        after = (pane_of <= closed_before).nonzero()[0]
         dues = []
         for w, length in enumerate(self._lengths if len(after) else ()):
             pane = pane_of[after]
@@ -408,7 +419,7 @@ class PartitionState:
         reached = np.searchsorted(clock_all, self._progress.active[row] + self._bounds.idle_us)
         until = self._progress.newest[row] // self._bounds.pane_us
         silence = position_all[reached]
-        return self._publish(self._closings(row, until, np.arange(len(row)), _Marks(until, silence, until, silence)))
+        return self._publish(self._closings(Runs(row), row, until, _Marks(until, silence, until, silence)))
 
     def _publish(self, *dues: _Due) -> list[Indicators]:
         """Rows of the windows that are due, each once; the first of `dues` has each of its own once."""
@@ -443,7 +454,7 @@ class PartitionState:
     def _some_rows(self, due: _Due, lengths: np.ndarray, cells: np.ndarray | None) -> Indicators:
         """The same for some of the lengths, by number."""
         panes = np.array(self._lengths)[lengths]
-        per_pane = self._cadence.per_pane(due.row, due.end, self._limits.interval_s[due.row])
+        per_pane = self._cadence.per_pane(due.row, due.end, self._limits[_INTERVAL, due.row])
         windows = evaluate(self._ring, due.row, due.end, tuple(panes.tolist()), per_pane)
         chosen = np.nonzero((due.position >= 0) & ((windows.n > 0) | (windows.n_excluded > 0)))
         if cells is None:
@@ -533,7 +544,7 @@ class PartitionState:
         duplicate: np.ndarray,
         shown: Indicators,
         windows: list[Indicators],
-        anomalies: Indicators,
+        anomalies: list[Indicators],
     ) -> None:
         counts = self.counts
         counts.readings += n
@@ -543,7 +554,12 @@ class PartitionState:
         counts.without_state += n - len(late)
         counts.windows += sum(len(rows) for rows in windows)
         counts.revisions += sum(int(np.count_nonzero(rows.revision)) for rows in windows)
-        counts.anomalies += len(anomalies)
+        counts.anomalies += sum(map(len, anomalies))
+
+
+def _those(mask: np.ndarray) -> np.ndarray | slice:
+    """Where the mask is true, as a slice when that is everywhere."""
+    return slice(None) if np.count_nonzero(mask) == len(mask) else mask.nonzero()[0]
 
 
 def _united(dues: list[_Due]) -> _Due:

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from streams.grouping import ends_of, running_max, shifted
+from streams.grouping import Runs, running_max
 
 NEVER = -(1 << 60)
 """Event time of a series without readings."""
@@ -72,47 +72,49 @@ class Progress:
         self.active = np.concatenate((self.active, more))
         self.closed = np.concatenate((self.closed, more))
 
-    def newest_before(self, row: np.ndarray, event_time: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    def newest_before(self, runs: Runs, row: np.ndarray, event_time: np.ndarray) -> np.ndarray:
         """Newest event time of its series when each reading came.
 
         Args:
+            runs: the readings of each series.
             row: [runs] row of each run.
             event_time: [readings].
-            starts: [runs] first reading of each run.
         """
-        return running_max(shifted(event_time, starts, self.newest[row]), starts)
+        newest: np.ndarray = self.newest[row]
+        if runs.single:
+            return newest
+        return running_max(runs.shifted(event_time, newest), runs.starts)
 
     def follow(
         self,
+        runs: Runs,
         row: np.ndarray,
         event_time: np.ndarray,
         clock: np.ndarray,
         clock_before: np.ndarray,
-        starts: np.ndarray,
     ) -> Course:
         """Take in readings that are neither late nor duplicates.
 
         Args:
+            runs: the readings of each series.
             row: [runs] row of each run.
             event_time: [readings] series by series, in order of arrival.
             clock: [readings] clock of the partition with the reading.
             clock_before: [readings] the same before it.
-            starts: [runs] first reading of each run.
         """
         bounds = self.bounds
-        before = self.newest_before(row, event_time, starts)
+        before = self.newest_before(runs, row, event_time)
         newest = np.maximum(before, event_time)
-        silent_from = shifted(clock, starts, self.active[row]) + bounds.idle_us
-        silent = np.where((clock_before >= silent_from) & (before > NEVER), before // bounds.pane_us, NEVER)
+        silent_from = runs.shifted(clock, self.active[row]) + bounds.idle_us
+        silent = (clock_before >= silent_from) & (before > NEVER)
+        silent = np.where(silent, before // bounds.pane_us, NEVER)
         closed = (newest - bounds.lateness_us) // bounds.pane_us - 1
-        start = np.where(self.newest[row] == NEVER, event_time[starts] // bounds.pane_us - 1, self.closed[row])
-        step = np.maximum(silent, closed)
-        step[starts] = np.maximum(step[starts], start)
-        closed_after = running_max(step, starts)
-        closed_before = np.maximum(shifted(closed_after, starts, start), silent)
-        ends = ends_of(starts, len(event_time))
-        self.newest[row], self.active[row] = newest[ends], clock[ends]
-        self._next_silence = min(self._next_silence, int(clock[ends].min()) + bounds.idle_us)
+        start = np.where(runs.first(before) == NEVER, runs.first(event_time) // bounds.pane_us - 1, self.closed[row])
+        closed_after = runs.running_max(np.maximum(silent, closed), start)
+        closed_before = np.maximum(runs.shifted(closed_after, start), silent)
+        active = runs.last(clock)
+        self.newest[row], self.active[row] = runs.last(newest), active
+        self._next_silence = min(self._next_silence, int(active.min()) + bounds.idle_us)
         return Course(newest, silent, silent_from, closed_before, closed_after)
 
     def fallen_silent(self, clock: int, rows: int) -> np.ndarray:

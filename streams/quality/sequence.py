@@ -17,7 +17,7 @@ from pulssi.quality import Quality
 from pulssi.times import US_PER_S
 from streams.cadence import Cadence
 from streams.catalogue import Limits
-from streams.grouping import ends_of, lengths_of, running_max, shifted
+from streams.grouping import Runs
 from streams.progress import NEVER
 
 NEIGHBOUR_S = 3600
@@ -45,6 +45,7 @@ AROUND = 3
 
 _HISTORY = 2 * AROUND
 _TO_SIGMA = 1.4826
+_STEP, _STUCK, _SPIKE, _GAP = (np.int32(flag) for flag in (Quality.STEP, Quality.STUCK, Quality.SPIKE, Quality.GAP))
 
 
 class Judged(NamedTuple):
@@ -69,30 +70,29 @@ class SequenceChecks:
         lag: how many readings must follow before a reading is judged: 0, or AROUND to see both its sides.
 
     Attributes:
-        time, value: of the latest reading.
-        same_since, repeats: event time at which its value began, and how often it came again since.
+        same_since, repeats: event time at which the value began, and how often it came again since.
         longest, second, changes: most and second most repeats of a value before it, and how often the value changed.
-        times, values, flags, notes: [rows, 6] the latest readings, oldest first.
+        times, values: [rows, 6] the latest readings, oldest first.
+        flags, notes: [rows, lag] those of the latest readings, which wait for their judgement.
         cadence: usual interval.
     """
 
     COLUMNS: ClassVar[tuple[str, ...]] = (
-        "time", "value", "same_since", "repeats", "longest", "second", "changes", "times", "values", "flags", "notes"
+        "same_since", "repeats", "longest", "second", "changes", "times", "values", "flags", "notes"
     )  # fmt: skip
 
     def __init__(self, pane_us: int, lag: int) -> None:
         self._pane_us, self._lag = pane_us, lag
         self.cadence = Cadence(pane_us, 0)
-        self.time, self.same_since = np.zeros(0, np.int64), np.zeros(0, np.int64)
-        self.value = np.zeros(0)
+        self.same_since = np.zeros(0, np.int64)
         self.repeats, self.longest, self.second, self.changes = (np.zeros(0, np.int64) for _ in range(4))
         self.times = np.zeros((0, _HISTORY), np.int64)
         self.values = np.zeros((0, _HISTORY), np.float32)
-        self.flags, self.notes = np.zeros((0, _HISTORY), np.int32), np.zeros((0, _HISTORY), np.int32)
+        self.flags, self.notes = np.zeros((0, lag), np.int32), np.zeros((0, lag), np.int32)
 
     def grow(self, rows: int) -> None:
         """Room for rows 0 ... rows - 1."""
-        had = len(self.time)
+        had = len(self.times)
         self.cadence.grow(rows)
         if rows <= had:
             return
@@ -101,12 +101,12 @@ class SequenceChecks:
             grown = np.zeros((max(rows, 2 * had), *column.shape[1:]), column.dtype)
             grown[:had] = column
             setattr(self, name, grown)
-        self.time[had:], self.times[had:] = NEVER, NEVER
+        self.times[had:] = NEVER
 
     def check(
         self,
+        runs: Runs,
         row: np.ndarray,
-        starts: np.ndarray,
         time: np.ndarray,
         value: np.ndarray,
         limits: Limits,
@@ -115,8 +115,8 @@ class SequenceChecks:
         """Take readings in order of event time.
 
         Args:
+            runs: the readings of each series.
             row: [runs] row of each run.
-            starts: [runs] first reading of each run.
             time: [readings] event times, rising within a run and past all that it had before.
             value: [readings] values.
             limits: of each reading.
@@ -125,113 +125,115 @@ class SequenceChecks:
         Returns:
             STEP, STUCK and GAP of each reading, int32, and what is judged now.
         """
-        value = value.astype(np.float32).astype(np.float64)
-        before = shifted(time, starts, self.time[row])
-        known = before > NEVER
-        step = known & (time - before <= NEIGHBOUR_S * US_PER_S)
-        step &= np.abs(value - shifted(value, starts, self.value[row])) > limits.step_max
-        flags = np.where(step, np.int32(Quality.STEP), np.int32(0))
-        flags[self._stuck(row, starts, time, value, known, limits)] |= np.int32(Quality.STUCK)
-        flags[self._gaps(row, starts, time, time - before, known, limits)] |= np.int32(Quality.GAP)
-        ends = ends_of(starts, len(time))
-        self.time[row], self.value[row] = time[ends], value[ends]
-        return flags, self._judge(row, starts, time, value, flags, note, limits)
+        value = value.astype(np.float32)
+        times, values = self.times[row], self.values[row]
+        before, value_before = runs.shifted(time, times[:, -1]), runs.shifted(value, values[:, -1])
+        known, interval = before > NEVER, time - before
+        step = np.abs(value.astype(np.float64) - value_before) > limits.step_max
+        step &= known & (interval <= NEIGHBOUR_S * US_PER_S)
+        changed = (value != value_before) | ~known
+        stuck = self._stuck(runs, row, time, changed, limits)
+        gap = self._gaps(runs, row, time, before, known, limits)
+        flags = step * _STEP
+        flags |= stuck * _STUCK
+        flags |= gap * _GAP
+        return flags, self._judge(runs, row, (times, values), (time, value), flags, note, limits)
 
-    def _stuck(
-        self,
-        row: np.ndarray,
-        starts: np.ndarray,
-        time: np.ndarray,
-        value: np.ndarray,
-        known: np.ndarray,
-        limits: Limits,
-    ) -> np.ndarray:
-        changed = ~known | (value != shifted(value, starts, self.value[row]))
-        lengths, ends, place = lengths_of(starts, len(time)), ends_of(starts, len(time)), np.arange(len(time))
-        began = np.where(changed, place, -(1 << 62))
-        began[starts] = np.where(changed[starts], starts, starts - 1 - self.repeats[row])
-        began = running_max(began, starts)
+    def _stuck(self, runs: Runs, row: np.ndarray, time: np.ndarray, changed: np.ndarray, limits: Limits) -> np.ndarray:
+        place, repeats_before = np.arange(runs.n), self.repeats[row]
+        began = runs.running_max(np.where(changed, place, NEVER), runs.starts - 1 - repeats_before)
         repeats = place - began
-        inside = began >= np.repeat(starts, lengths)
-        since = np.where(inside, time[np.maximum(began, 0)], np.repeat(self.same_since[row], lengths))
-        finished = np.where(changed, shifted(repeats, starts, self.repeats[row]), 0)
-        longest = running_max(_at_least(finished, starts, self.longest[row]), starts)
-        lesser = np.minimum(finished, shifted(longest, starts, self.longest[row]))
-        second = running_max(_at_least(lesser, starts, self.second[row]), starts)
-        total = np.cumsum(changed)
-        changes = total - np.repeat(total[starts] - changed[starts] - self.changes[row], lengths)
-        self.same_since[row], self.repeats[row] = since[ends], repeats[ends]
-        self.longest[row], self.second[row], self.changes[row] = longest[ends], second[ends], changes[ends]
-        unusual = repeats >= np.maximum(STUCK_REPEATS_MIN, STUCK_TIMES_LONGEST * second)
-        unusual &= np.isfinite(limits.stuck_s) & (changes > STUCK_CHANGES_MIN)
-        return np.asarray(unusual | (time - since >= limits.stuck_s * US_PER_S))
+        since = runs.running_max(np.where(changed, time, NEVER), self.same_since[row])
+        finished = runs.shifted(repeats, repeats_before) * changed
+        longest_before = self.longest[row]
+        longest = runs.running_max(finished, longest_before)
+        second = runs.running_max(np.minimum(finished, runs.shifted(longest, longest_before)), self.second[row])
+        changes = runs.running_sum(changed, self.changes[row])
+        self.same_since[row], self.repeats[row] = runs.last(since), runs.last(repeats)
+        self.longest[row], self.second[row] = runs.last(longest), runs.last(second)
+        self.changes[row] = runs.last(changes)
+        unusual = repeats >= np.maximum(STUCK_TIMES_LONGEST * second, STUCK_REPEATS_MIN)
+        unusual &= changes > STUCK_CHANGES_MIN
+        unusual &= limits.stuck_s < np.inf
+        unusual |= time - since >= limits.stuck_s * US_PER_S
+        return np.asarray(unusual)
 
     def _gaps(
-        self,
-        row: np.ndarray,
-        starts: np.ndarray,
-        time: np.ndarray,
-        interval: np.ndarray,
-        known: np.ndarray,
-        limits: Limits,
+        self, runs: Runs, row: np.ndarray, time: np.ndarray, before: np.ndarray, known: np.ndarray, limits: Limits
     ) -> np.ndarray:
-        own = np.repeat(row, lengths_of(starts, len(time)))
-        spoken = np.flatnonzero(known)
-        self.cadence.learn(own[spoken], time[spoken], interval[spoken])
+        own = runs.spread(row)
+        self.cadence.learn(own, time, before, known)
         learned = time // self._pane_us > self.cadence.known_from[own]
         usual = np.where(learned, self.cadence.interval_us[own].astype(np.float64), np.inf)
         usual = np.where(np.isnan(limits.interval_s), usual, limits.interval_s * US_PER_S)
-        return np.asarray(known & (interval > GAP_INTERVALS * usual))
+        return np.asarray(known & (time - before > GAP_INTERVALS * usual))
 
     def _judge(
         self,
+        runs: Runs,
         row: np.ndarray,
-        starts: np.ndarray,
-        time: np.ndarray,
-        value: np.ndarray,
+        history: tuple[np.ndarray, np.ndarray],
+        latest: tuple[np.ndarray, np.ndarray],
         flags: np.ndarray,
         note: np.ndarray,
         limits: Limits,
     ) -> Judged:
-        """Look for spikes in the readings and the history before them, put into one row of readings."""
-        runs, n = len(row), len(time)
-        lengths = lengths_of(starts, n)
-        first = starts + _HISTORY * np.arange(runs)
-        at = np.arange(n) + _HISTORY * np.repeat(np.arange(1, runs + 1), lengths)
-        history = first[:, None] + np.arange(_HISTORY)
-        newest = (first + lengths)[:, None] + np.arange(_HISTORY)
-
-        def joined(column: np.ndarray, values: np.ndarray) -> np.ndarray:
-            out = np.empty(n + _HISTORY * runs, column.dtype)
-            out[history], out[at] = column[row], values
-            column[row] = out[newest]
-            return out
-
-        times, values = joined(self.times, time), joined(self.values, value)
-        all_flags, notes = joined(self.flags, flags), joined(self.notes, note)
+        """Look for spikes in the readings and the history before them; `history` and `latest` are times and values."""
+        times, self.times[row] = _joined(runs, history[0], latest[0])
+        values, self.values[row] = _joined(runs, history[1], latest[1])
+        at = _places(runs, _HISTORY)
         floor = SPIKE_OF_STEP * limits.step_max
-        spike = np.zeros(n, np.bool_)
-        far = np.flatnonzero(_spread(values, at) > floor)
-        far = far[times[at[far]] - times[at[far] - _HISTORY] <= _HISTORY * NEIGHBOUR_S * US_PER_S]
+        far = (_spread(runs, values, at) > floor).nonzero()[0]
+        if len(far):
+            far = far[times[at[far]] - times[at[far] - _HISTORY] <= _HISTORY * NEIGHBOUR_S * US_PER_S]
         if len(far):
             window = values[at[far, None] - np.arange(_HISTORY, -1, -1)].astype(np.float64)
             median = np.sort(window, axis=1)[:, AROUND]
             deviation = np.abs(window - median[:, None])
             allowed = SPIKE_DEVIATIONS * _TO_SIGMA * np.sort(deviation, axis=1)[:, AROUND]
-            spike[far] = deviation[:, _HISTORY - self._lag] > np.maximum(floor[far], allowed)
-        judged = at - self._lag
-        return Judged(times[judged], all_flags[judged] | np.where(spike, np.int32(Quality.SPIKE), 0), notes[judged])
+            far = far[deviation[:, _HISTORY - self._lag] > np.maximum(floor[far], allowed)]
+        if self._lag:
+            times = times[at - self._lag]
+            all_flags, self.flags[row] = _joined(runs, self.flags[row], flags)
+            notes, self.notes[row] = _joined(runs, self.notes[row], note)
+            at = _places(runs, self._lag) - self._lag
+            flags, note = all_flags[at], notes[at]
+        else:
+            times, flags = latest[0], flags.copy()
+        flags[far] |= _SPIKE
+        return Judged(times, flags, note)
 
 
-def _at_least(values: np.ndarray, starts: np.ndarray, least: np.ndarray) -> np.ndarray:
-    """The same values, the first of each run not below `least` of the run."""
-    values = values.copy()
-    values[starts] = np.maximum(values[starts], least)
-    return values
+def _places(runs: Runs, before: int) -> np.ndarray:
+    """Where each reading stands in what `_joined` gives, with `before` entries of history."""
+    if runs.single:
+        return np.arange(before, runs.n * (before + 1), before + 1)
+    return np.arange(runs.n) + before * np.arange(1, len(runs.starts) + 1).repeat(runs.lengths)
 
 
-def _spread(values: np.ndarray, at: np.ndarray) -> np.ndarray:
+def _joined(runs: Runs, history: np.ndarray, latest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The readings of each run after their history, and the history after them.
+
+    Args:
+        runs: the readings of each series.
+        history: [runs, before].
+        latest: [readings].
+    """
+    before = history.shape[1]
+    if runs.single:
+        both = np.concatenate((history, latest[:, None]), axis=1)
+        return both.reshape(-1), both[:, 1:]
+    joined = np.empty(runs.n + history.size, history.dtype)
+    first = (runs.starts + before * np.arange(len(runs.starts)))[:, None] + np.arange(before)
+    joined[first], joined[_places(runs, before)] = history, latest
+    return joined, joined[first + runs.lengths[:, None]]
+
+
+def _spread(runs: Runs, values: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Range of each of the windows that end at `at`."""
+    if runs.single:
+        windows = values.reshape(runs.n, -1)
+        return np.asarray(windows.max(axis=1).astype(np.float64) - windows.min(axis=1))
     low = high = values[at]
     for back in range(1, _HISTORY + 1):
         value = values[at - back]

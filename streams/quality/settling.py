@@ -14,7 +14,7 @@ import numpy as np
 
 from pulssi.quality import Quality
 from streams.catalogue import Limits
-from streams.grouping import lengths_of, ranges, starts_of
+from streams.grouping import Runs, ranges, starts_of
 from streams.panes import PaneRing, unpacked
 from streams.progress import NEVER
 from streams.quality.sequence import AROUND, ORDERED, SequenceChecks
@@ -61,34 +61,33 @@ class Settling:
     def settle(
         self,
         ring: PaneRing,
+        runs: Runs,
         row: np.ndarray,
-        starts: np.ndarray,
         after: np.ndarray,
         limits_of: Callable[[np.ndarray], Limits],
-    ) -> Settled:
+    ) -> Settled | None:
         """Go through the panes that settle with some readings, before they fall out of the ring.
 
         Panes in which everything that counts is stuck no longer count.
 
         Args:
             ring: the panes.
+            runs: the readings of each series.
             row: [runs] distinct rows.
-            starts: [runs] first reading of each run.
             after: [readings] newest settled pane after each, rising within a run.
             limits_of: limits of rows.
         """
-        lengths = lengths_of(starts, len(after))
-        until = after[starts + lengths - 1]
-        first = np.maximum(self.pane[row] + 1, np.maximum(ring.oldest[row], ring.newest[row] - ring.length + 1))
-        self.pane[row] = np.maximum(self.pane[row], until)
+        until, had = runs.last(after), self.pane[row]
+        if not np.count_nonzero(until > had):
+            return None
+        first = np.maximum(had + 1, np.maximum(ring.oldest[row], ring.newest[row] - ring.length + 1))
+        self.pane[row] = np.maximum(had, until)
         pane, run = ranges(first, np.maximum(np.minimum(until, ring.newest[row]) - first + 1, 0))
-        counted = np.flatnonzero(ring.n[ring.cells(row[run], pane)]) if len(pane) else pane
+        counted = ring.n[ring.cells(row[run], pane)].nonzero()[0] if len(pane) else pane
         if len(counted) == 0:
-            return _nothing()
+            return None
         pane, run = pane[counted], run[counted]
-        reached = np.minimum(np.maximum(after - np.repeat(first - 1, lengths), 0), 1 << 30)
-        key = np.repeat(np.arange(len(row), dtype=np.int64) << 31, lengths) | reached
-        by = np.searchsorted(key, (run << 31) | (pane - first[run] + 1))
+        by = runs.reaching(after, first - 1, run, pane)
         return self._go_through(ring, row[run], pane, by, limits_of)
 
     def _go_through(
@@ -103,9 +102,9 @@ class Settling:
         cell, place, value = _in_order(ring, cells)
         told = _told(ring, cells, cell, place)
         own = row[cell]
-        starts = starts_of(own)
+        runs = Runs(own)
         time = pane[cell] * self._pane_us + place
-        flags, judged = self.checks.check(own[starts], starts, time, value, limits_of(own), told)
+        flags, judged = self.checks.check(runs, runs.first(own), time, value, limits_of(own), told)
         others = judged.note & ~int(ORDERED | Quality.PROVISIONAL)
         final = judged.flags | others
         changed = np.flatnonzero((judged.time > NEVER) & (final != judged.note))
@@ -139,8 +138,3 @@ def _told(ring: PaneRing, cells: np.ndarray, cell: np.ndarray, place: np.ndarray
         at = np.searchsorted(cell << 32 | place, of << 32 | (entries >> np.uint64(32)).astype(np.int64))
         told[at] = (entries & np.uint64(0xFFFF)).astype(np.int32)
     return told
-
-
-def _nothing() -> Settled:
-    empty = np.zeros(0, np.int64)
-    return Settled(*(empty for _ in Settled._fields))

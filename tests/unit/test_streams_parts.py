@@ -12,7 +12,7 @@ from pulssi.messages import SeriesInfo
 from streams.blob import pack, unpack
 from streams.cadence import INTERVALS, Cadence
 from streams.catalogue import Catalogue
-from streams.grouping import order_by, ranges, running_max, shifted, starts_of
+from streams.grouping import Runs, order_by, ranges, running_max, shifted, starts_of
 from streams.lists import Lists
 from streams.quality.single import range_flags
 from streams.series_table import SeriesTable
@@ -52,6 +52,32 @@ def test_running_max_and_shift_stay_within_their_runs(rows):
         before.append(rows[i - 1][1] if same else 100 + key)
     assert running_max(values, starts).tolist() == best
     assert shifted(values, starts, 100 + keys[starts]).tolist() == before
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=8), st.booleans())
+def test_runs_say_the_same_whether_each_is_one_row_or_more(rows, distinct):
+    rows.sort(key=lambda row: row[0])
+    rows = list(dict(rows).items()) if distinct else rows
+    keys, values = (np.array([row[i] for row in rows], np.int64) for i in range(2))
+    runs, own = Runs(keys), sorted(set(keys.tolist()))
+    before = 3 * np.arange(len(own))
+    groups = [[value for key, value in rows if key == one] for one in own]
+    assert runs.first(values).tolist() == [group[0] for group in groups]
+    assert runs.last(values).tolist() == [group[-1] for group in groups]
+    assert runs.least(values).tolist() == [min(group) for group in groups]
+    assert runs.lengths.tolist() == [len(group) for group in groups]
+    started = [[first, *group] for first, group in zip(before.tolist(), groups, strict=True)]
+    inside = [(group[: i + 1], group[i]) for group in started for i in range(1, len(group))]
+    assert runs.spread(before).tolist() == [so_far[0] for so_far, _ in inside]
+    assert runs.shifted(values, before).tolist() == [so_far[-2] for so_far, _ in inside]
+    assert runs.running_max(values, before).tolist() == [max(so_far) for so_far, _ in inside]
+    assert runs.running_sum(values, before).tolist() == [sum(so_far) for so_far, _ in inside]
+    rising = runs.running_sum(values, before)
+    run = np.flatnonzero(runs.last(rising) > before)
+    wanted = runs.last(rising)[run]
+    found = runs.reaching(rising, before, run, wanted)
+    expected = [np.flatnonzero((keys == own[i]) & (rising >= one))[0] for i, one in zip(run, wanted, strict=True)]
+    assert found.tolist() == expected
 
 
 def test_ranges_run_one_after_the_other():
@@ -237,7 +263,7 @@ def test_the_cadence_is_the_median_of_the_first_intervals_and_counts_one_window_
     cadence.grow(2)
     intervals = np.array([10, 10, 10, 11, 9, 300] * 3)[: INTERVALS + 2] * S
     times = np.cumsum(intervals)
-    cadence.learn(np.full(len(times), 1), times, intervals)
+    cadence.learn(np.full(len(times), 1), times, times - intervals, np.ones(len(times), np.bool_))
     last = int(times[INTERVALS - 1]) // (60 * S)
     ends = np.array([last + 4, last + 5])
     rows, unknown = np.array([1, 1]), np.full(2, np.nan)

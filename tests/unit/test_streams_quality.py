@@ -11,6 +11,7 @@ from pulssi.quality import EXCLUDED, Quality
 from pulssi.settings import StreamsSettings
 from pulssi.topics import Topics
 from streams.catalogue import Limits
+from streams.grouping import Runs
 from streams.quality.sequence import AROUND, NEIGHBOUR_S, SequenceChecks
 from streams.quality.single import AHEAD_S_MAX, clock_flags, range_flags
 from streams.readings_processor import ReadingsProcessor
@@ -35,8 +36,8 @@ def checks_of(lag=0):
 def check(checks, seconds, values, **limits):
     times = np.array(seconds, np.int64) * S
     n = len(times)
-    arguments = (np.array([0]), np.array([0]), times, np.array(values, np.float64), limits_of(n, **limits))
-    return checks.check(*arguments, np.zeros(n, np.int32))
+    runs, row, nothing = Runs(np.zeros(n)), np.zeros(min(n, 1), np.int64), np.zeros(n, np.int32)
+    return checks.check(runs, row, times, np.array(values, np.float64), limits_of(n, **limits), nothing)
 
 
 def found(seconds, values, lag=0, **limits):
