@@ -74,6 +74,7 @@ _INDICATORS = {
     "air_index": IndicatorKind.AIR_INDEX,
     "traffic": IndicatorKind.TRAFFIC,
     "headway": IndicatorKind.HEADWAY,
+    "vehicle": IndicatorKind.VEHICLE,
 }
 
 
@@ -119,7 +120,7 @@ class Scope(_Part):
 class Threshold(_Part):
     """A value beyond a limit, held for a time; over when it is back behind the clear level, held for a time."""
 
-    on: Literal["reading", "window", "delay", "on_time", "air_index", "traffic", "headway"] = "reading"
+    on: Literal["reading", "window", "delay", "on_time", "air_index", "traffic", "headway", "vehicle"] = "reading"
     """Single readings, or which indicator."""
     window_s: Annotated[int, Field(ge=1, le=SECONDS_MAX)] | None = None
     """Length of the window, for indicators."""

@@ -98,6 +98,7 @@ class IndicatorKind(IntEnum):
     TRAFFIC = 6  # value = indicator of one direction of a station, by its quantity, class_ = class
     HEADWAY = 7  # value = cvh, class_ = level of service
     FLAGS = 8  # settled quality flags of the reading at window_start, which replace those of its READING row
+    VEHICLE = 9  # state of a vehicle in service, or how many of a route are in it, by quantity; 0 = over
 
 
 def encode(batch: pa.RecordBatch) -> bytes:

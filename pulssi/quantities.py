@@ -94,6 +94,10 @@ _ALL = (
     Quantity("bunched_share", "%", Kind.TRANSIT, 0, 100),
     Quantity("gap_share", "%", Kind.TRANSIT, 0, 100),
     Quantity("excess_wait", "s", Kind.TRANSIT, -7_200, 14_400),
+    Quantity("vanished", "1", Kind.TRANSIT, 0, 1),
+    Quantity("vanished_vehicles", "1", Kind.TRANSIT, 0, 10_000),
+    Quantity("standing_s", "s", Kind.TRANSIT, 0, 86_400),
+    Quantity("standing_vehicles", "1", Kind.TRANSIT, 0, 10_000),
     Quantity("battery", "%", Kind.SYSTEM, 0, 100),
     Quantity("rssi", "dBm", Kind.SYSTEM, -200, 30),
     Quantity("value", "1", Kind.SYSTEM, -_INF, _INF),  # a number that no other word is for, without limits

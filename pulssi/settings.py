@@ -210,6 +210,12 @@ class StreamsSettings(Section):
     """Length of the rolling windows of transit service at stops: on-time share, headways, bunching, forecasts."""
     service_step_s: Positive = 900
     """They slide by this."""
+    vanished_after_s: Annotated[int, Field(ge=30, le=7200)] = 180
+    """A vehicle on a journey that is not heard for so long while others are has vanished; steps of 30 s."""
+    standing_after_s: Annotated[int, Field(ge=30, le=7200)] = 300
+    """A vehicle on a journey that has not moved for so long away from stops stands still."""
+    standing_radius_m: Annotated[float, Field(gt=0, le=500)] = 25.0
+    """What a vehicle that stands may seem to move."""
 
 
 class AlertsSettings(Section):

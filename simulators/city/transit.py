@@ -215,7 +215,7 @@ def _message(trip: Trip, time: int, event: str, stop: int) -> Message:
     lat, lon, heading = path.at(metres)
     here = int(np.searchsorted(trip.arrives, time, "right")) - 1
     at_stop = here >= 0 and time <= trip.departs[here]
-    coming = stop if event in {"due", "arr", "ars"} else here + (not at_stop)
+    coming = stop if event in {"due", "arr", "ars"} else here + (not at_stop or event == "dep")
     next_stop = str(path.stops[coming][1]) if coming < len(path.stops) else "EOL"
     about = stop if stop >= 0 else here if at_stop else -1
     late_s = _late_s(trip, max(here, 0))

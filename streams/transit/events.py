@@ -39,7 +39,6 @@ class Events:
         vehicle: int64, index into `names`.
         route: int64, index into `names`, -1 where the event has no route.
         names: device ids, `veh:<operator>:<number>` and `route:<route>:<direction>`.
-        clock: newest receive time of the whole frame, us UTC.
     """
 
     event_id: np.ndarray
@@ -54,41 +53,47 @@ class Events:
     vehicle: np.ndarray
     route: np.ndarray
     names: list[str]
-    clock: int
 
     def __len__(self) -> int:
         return len(self.event_id)
 
     def take(self, which: np.ndarray) -> Events:
-        """Rows by index or mask; names and clock stay."""
+        """Rows by index or mask; names stay."""
         columns = {name: getattr(self, name)[which] for name in COLUMNS}
-        return Events(**columns, names=self.names, clock=self.clock)
+        return Events(**columns, names=self.names)
 
 
-COLUMNS = tuple(field.name for field in fields(Events) if field.name not in ("names", "clock"))
+COLUMNS = tuple(field.name for field in fields(Events) if field.name != "names")
 
 
-def read(frame: bytes) -> Events:
-    """Those events of a frame that count: of a journey, with a delay and a credible time.
+def read(frame: bytes) -> tuple[pa.RecordBatch, int]:
+    """All events of a frame, and the newest receive time among them, us UTC.
 
     Raises:
         PoisonError: not a frame of vehicle events, or one without identity or time.
     """
     batch = decode(frame, VEHICLES)
+    try:
+        batch.validate(full=True)  # strings: that they end where they say, and are UTF-8
+    except pa.ArrowInvalid as error:
+        raise PoisonError(Reason.BAD_FRAME, str(error)) from error
     for name in ("event_id", "vehicle", "event_time", "receive_time"):
         if batch.column(name).null_count:
             raise PoisonError(Reason.BAD_FRAME, f"{name} is missing")
     received = batch.column("receive_time").to_numpy()
     if len(received) and (received.min() < 0 or received.max() > _TIME_MAX):
         raise PoisonError(Reason.BAD_TIME, "a time is outside the years 1970 to 2255")
-    clock = int(received.max()) if len(received) else 0
+    return batch, int(received.max()) if len(received) else 0
+
+
+def with_delay(batch: pa.RecordBatch) -> Events:
+    """Those events of a frame that count in delays: of a journey, with a delay and a credible time."""
     counts = pc.and_(pc.equal(batch.column("journey_type"), "journey"), pc.is_valid(batch.column("delay_s")))
     batch = batch.filter(pc.fill_null(counts, False))
     times, received = batch.column("event_time").to_numpy(), batch.column("receive_time").to_numpy()
     credible = (times >= 0) & (times <= received + AHEAD_S_MAX * US_PER_S)
-    vehicle, vehicles = _devices(batch.column("vehicle"), "veh")
-    routes = pc.binary_join_element_wise(batch.column("route"), batch.column("direction").cast(pa.string()), "/")
-    route, route_names = _devices(routes, "route")
+    vehicle, vehicles = vehicle_ids(batch)
+    route, routes = route_ids(batch)
     rank, trip, day = _visits(batch)
     events = Events(
         batch.column("event_id").to_numpy(),
@@ -96,26 +101,37 @@ def read(frame: bytes) -> Events:
         received,
         batch.column("delay_s").to_numpy().astype(np.int64),
         rank,
-        _numbers(batch.column("stop"), -1),
+        filled(batch.column("stop"), -1),
         trip,
         day,
-        _numbers(batch.column("scheduled_time"), 0),
+        filled(batch.column("scheduled_time"), 0),
         vehicle,
         np.where(route < 0, -1, route + len(vehicles)),
-        vehicles + route_names,
-        clock,
+        vehicles + routes,
     )
     return events.take(credible & (vehicle >= 0))
 
 
-def _numbers(column: pa.Array, missing: int) -> np.ndarray:
-    filled: np.ndarray = pc.fill_null(column, missing).to_numpy(zero_copy_only=False).astype(np.int64)
-    return filled
+def filled(column: pa.Array, missing: int) -> np.ndarray:
+    """A column as int64, with `missing` for what is null."""
+    numbers: np.ndarray = pc.fill_null(column, missing).to_numpy(zero_copy_only=False).astype(np.int64)
+    return numbers
+
+
+def vehicle_ids(batch: pa.RecordBatch) -> tuple[np.ndarray, list[str]]:
+    """Index into the names of vehicles for each event, -1 for what is no device id; and these names."""
+    return _devices(batch.column("vehicle"), "veh")
+
+
+def route_ids(batch: pa.RecordBatch) -> tuple[np.ndarray, list[str]]:
+    """The same for routes; -1 where an event has none."""
+    routes = pc.binary_join_element_wise(batch.column("route"), batch.column("direction").cast(pa.string()), "/")
+    return _devices(routes, "route")
 
 
 def _visits(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rank, trip and operating day of each event; -1 and 0 where it is no visit of a known trip to a known stop."""
-    rank = _numbers(pc.index_in(batch.column("event"), pa.array(STOP_EVENTS)), -1)
+    rank = filled(pc.index_in(batch.column("event"), pa.array(STOP_EVENTS)), -1)
     for name in ("stop", "scheduled_time", "route", "direction"):
         rank[~batch.column(name).is_valid().to_numpy(zero_copy_only=False)] = -1
     trip, day = np.zeros(len(rank), np.int64), np.zeros(len(rank), np.int64)
@@ -123,7 +139,7 @@ def _visits(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if len(at_stop):
         named = batch.column("trip").take(pa.array(at_stop)).dictionary_encode()
         keys = [(hash64(name.encode()), _operating_day(name)) for name in named.dictionary.to_pylist()]
-        known = np.array([*keys, (0, 0)], np.int64)[_numbers(named.indices, -1)]
+        known = np.array([*keys, (0, 0)], np.int64)[filled(named.indices, -1)]
         trip[at_stop], day[at_stop] = known.T
         rank[at_stop[known[:, 1] == 0]] = -1
     return rank, trip, day

@@ -1,4 +1,4 @@
-"""processor: the pure core of one partition of `pulssi.vehicles`: delays, on-time share, headways, forecasts
+"""processor: the pure core of one partition of `pulssi.vehicles`: delays, on-time share, headways, forecasts, tracks
 
 Every record is worked on by itself, so that the rows are the same however records are batched. The clock is the newest
 receive time that was read; it decides who is silent and what is too old, and is never the clock of this machine. Once
@@ -34,6 +34,7 @@ from streams.transit.store import (
     VEHICLE,
     Store,
 )
+from streams.transit.tracks import Tracks
 from streams.transit.visits import Visit
 from streams.transit.windows import delays
 
@@ -41,11 +42,11 @@ _BEAT_US = US_PER_S
 
 
 class TransitProcessor:
-    """Delays of vehicles and routes, and on-time share of routes; implements `pulssi.partitions.Processor`.
+    """What the events of vehicles mean for vehicles, routes and stops; implements `pulssi.partitions.Processor`.
 
     Args:
         partition: number of the partition, of the source and of the indicators.
-        settings: windows, lateness, band of on-time.
+        settings: windows, lateness, band of on-time, limits of silence and standing.
         topics: names of the topics.
         snapshot: what `snapshot()` returned, or None for a new state.
 
@@ -73,11 +74,13 @@ class TransitProcessor:
         self._entities = Entities()
         self._store = Store()
         self._service = Service(settings)
+        self._tracks = Tracks(settings)
         self._clock = 0
         self._pruned = 0
         self._infos: list[SeriesInfo] = []
         windows = (settings.pane_s, settings.windows_s, settings.service_window_s, settings.service_step_s)
-        self._meaning = repr((windows, settings.horizon_s, settings.on_time_s)).encode()
+        states = (settings.vanished_after_s, settings.standing_after_s, settings.standing_radius_m)
+        self._meaning = repr((windows, settings.horizon_s, settings.on_time_s, states)).encode()
         if snapshot is not None:
             self._restore(snapshot)
 
@@ -87,13 +90,15 @@ class TransitProcessor:
         rows: list[Indicators] = []
         for record in records:
             try:
-                events = vehicle_events.read(record.value)
+                batch, clock = vehicle_events.read(record.value)
             except PoisonError as error:
                 outputs.append(self._dead_letter(record, error))
                 continue
-            beat = events.clock // _BEAT_US > self._clock // _BEAT_US
-            rows += self._advance(events.clock, record.offset)
-            self._take(events)
+            beat = clock // _BEAT_US > self._clock // _BEAT_US
+            rows += self._advance(clock, record.offset)
+            self._take(vehicle_events.with_delay(batch))
+            self._tracks.add(batch, self._clock)
+            rows += self._judge(record.offset)
             if beat:
                 rows += self._settle(record.offset)
                 rows += self._due_rows(self._progress(), record.offset)
@@ -108,10 +113,12 @@ class TransitProcessor:
     def snapshot(self) -> bytes:
         """The whole state, exactly."""
         numbers, names, arrays = self._service.state()
+        track_numbers, track_names, track_arrays = self._tracks.state()
+        own = [self._clock, self._pruned, self._board.first, len(self._entities), len(names)]
         return snapshots.encode(
             self._meaning,
-            [self._clock, self._pruned, self._board.first, len(self._entities), *numbers],
-            self._entities.names + names,
+            [*own, *track_numbers, *numbers],
+            self._entities.names + names + track_names,
             {
                 "newest": self._entities.newest,
                 "received": self._entities.received,
@@ -120,13 +127,15 @@ class TransitProcessor:
                 "revision": self._board.revision,
                 "rows": self._store.all(),
                 **arrays,
+                **track_arrays,
             },
         )
 
     def _restore(self, snapshot: bytes) -> None:
         numbers, names, arrays = snapshots.decode(self._meaning, snapshot)
-        self._clock, self._pruned, self._board.first, entities = numbers[:4]
-        self._service.restore(numbers[4:], names[entities:], arrays)
+        self._clock, self._pruned, self._board.first, entities, subjects = numbers[:5]
+        self._tracks.restore(numbers[5:8], names[entities + subjects :], arrays)
+        self._service.restore(numbers[8:], names[entities : entities + subjects], arrays)
         self._entities = Entities(names[:entities])
         for column in ("newest", "received", "route"):
             setattr(self._entities, column, arrays[column])
@@ -216,6 +225,12 @@ class TransitProcessor:
             self._store.rename(self._entities.keep(keep))
 
     # -- giving out windows
+
+    def _judge(self, position: int) -> list[Indicators]:
+        """Rows of vehicles that have vanished or stand still."""
+        rows, infos = self._tracks.settle(self._clock, position)
+        self._infos += infos
+        return rows
 
     def _progress(self) -> np.ndarray:
         return self._entities.progress(self._clock, self._idle_us)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pulssi.errors import PoisonError, Reason
 
-_VERSION = 2
+_VERSION = 3
 
 
 class _Head(msgspec.Struct):
