@@ -173,11 +173,13 @@ class Tracks:
 
     def _judge(self, step: Step) -> tuple[list[Indicators], list[SeriesInfo]]:
         """Rows of what is so now, or was in the step before, of vehicles and of their routes."""
+        given_up = step.end - self._tracks[Track.RECEIVED] > self._given_up_us
+        self._tracks[Track.ROUTE, given_up] = -1
         route, route_before = self._tracks[[Track.ROUTE, Track.TOLD_ROUTE]]
         rows: list[Indicators] = []
         infos: list[SeriesInfo] = []
         for quantities, told, value in zip(
-            STATES, (Track.TOLD_VANISHED, Track.TOLD_STANDING), self._states(step), strict=True
+            STATES, (Track.TOLD_VANISHED, Track.TOLD_STANDING), self._states(), strict=True
         ):
             before, now = self._tracks[told] > 0, value > 0
             self._tracks[told] = now
@@ -192,16 +194,15 @@ class Tracks:
         self._tracks[Track.TOLD_ROUTE] = route
         return rows, infos
 
-    def _states(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
+    def _states(self) -> tuple[np.ndarray, np.ndarray]:
         """1 where a vehicle has vanished; seconds that it has stood, where that is long enough; 0 elsewhere."""
         tracks = self._tracks
         serves, lost = tracks[Track.ROUTE] >= 0, tracks[Track.SILENT] >= self._silent_steps
-        given_up = step.end - tracks[Track.RECEIVED] > self._given_up_us
         seen = tracks[Track.NEWEST] - tracks[Track.JOINED] >= SEEN_S_MIN * US_PER_S
         known = serves & ~lost & (tracks[Track.SINCE] != NONE)
         stood = np.where(known, tracks[Track.UNTIL] - tracks[Track.SINCE], 0)
         stood[stood < self._standing_us] = 0
-        return (serves & lost & seen & ~given_up).astype(np.float64), stood / US_PER_S
+        return (serves & lost & seen).astype(np.float64), stood / US_PER_S
 
     def _forget(self, now: int) -> None:
         """Let go of vehicles that nobody has heard of for long and nothing is said about."""

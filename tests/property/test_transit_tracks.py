@@ -187,7 +187,10 @@ def judged(parts):
             continue
         for vehicle in tracks:
             silent[vehicle] = 0 if vehicle in heard else silent[vehicle] + STEP_S
-        now = {one: state(tracks[one], silent[one], (step + 1) * STEP_S * US - received[one]) for one in tracks}
+            if (step + 1) * STEP_S * US - received[vehicle] > (SETTINGS.horizon_s + SETTINGS.vanished_after_s) * US:
+                time, row = tracks[vehicle][-1]
+                tracks[vehicle] = [(time, row | {"journey_type": "given up"})]
+        now = {one: state(tracks[one], silent[one]) for one in tracks}
         expected |= told(before, now, step)
         before = now
     return expected
@@ -208,16 +211,15 @@ def follow(rows, tracks, received):
     return heard
 
 
-def state(track, silent_s, silence):
+def state(track, silent_s):
     """Route, whether it has vanished, how long it stands."""
     history = journeys(track)
     if not history:
         return None, 0, 0
     lost = silent_s >= SETTINGS.vanished_after_s
     long_enough = history[-1][0] - history[0][0] >= 60 * US
-    given_up = silence > (SETTINGS.horizon_s + SETTINGS.vanished_after_s) * US
     stood = 0 if lost else stood_us(history) / US
-    return history[-1][1]["route"], int(lost and long_enough and not given_up), stood if stood >= 90 else 0
+    return history[-1][1]["route"], int(lost and long_enough), stood if stood >= 90 else 0
 
 
 def told(before, now, step):
