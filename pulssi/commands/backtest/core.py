@@ -30,9 +30,10 @@ from streams.readings_processor import ReadingsProcessor
 from streams.transit.processor import TransitProcessor
 
 NEVER: Final = -(1 << 62)
-_NEVER_HIDDEN: Final = frozenset(
-    {IndicatorKind.READING, IndicatorKind.DELAY, IndicatorKind.ON_TIME, IndicatorKind.HEADWAY}
-)
+OF_VEHICLES: Final = frozenset({IndicatorKind.DELAY, IndicatorKind.ON_TIME, IndicatorKind.HEADWAY})
+"""Indicators that come of vehicle events."""
+
+_NEVER_HIDDEN: Final = OF_VEHICLES | {IndicatorKind.READING}
 """Indicators of which no batch shows less than another: of single readings, and of vehicles, record by record."""
 
 

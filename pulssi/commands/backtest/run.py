@@ -5,26 +5,28 @@ from __future__ import annotations
 import tomllib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
 from alerts.rules import Rule, load_rules, rule_of
 from alerts.texts import LANGUAGES, Language
-from pulssi.commands.backtest import plot, recorded
-from pulssi.commands.backtest.core import Frame, backtest
+from pulssi.commands.backtest import plot, recorded, stored
+from pulssi.commands.backtest.core import OF_VEHICLES, Frame, backtest
 from pulssi.commands.backtest.report import Alarm, Report, alarms
 from pulssi.commands.backtest.series_filter import SeriesFilter, name_of
 from pulssi.commands.backtest.trace import Trace
 from pulssi.errors import ConfigurationError
 from pulssi.frames import IndicatorKind, Indicators
 from pulssi.logs import setup
-from pulssi.messages import AlertTransition
+from pulssi.messages import AlertTransition, SeriesInfo
 from pulssi.quantities import QUANTITIES
 from pulssi.settings import Settings
 from pulssi.times import parse_iso_us
 from simulators.recordings import Record
+from storage.database import Connection
 from streams.catalogue import Catalogue
 
 DATABASE: Final = "db:"
@@ -113,14 +115,40 @@ def run(options: Options, settings: Settings) -> Report:
         span.start = _time("--from", options.start)
     with problems:
         span.end = _time("--to", options.end)
-    with problems:
-        records = recorded.load(options.data, options.form, options.quantity)
-    problems.check()
-    catalogue = Catalogue()
-    refused = Counter[str]()
-    log = setup("backtest", level=settings.log.level, as_json=settings.log.as_json)
-    frames = recorded.frames(span.cut(records), settings, catalogue, refused, log)
-    return _report(options, settings, rule, wanted, frames, catalogue, refused, span.end)
+    with ExitStack() as stack:
+        with problems:
+            if options.data == [DATABASE]:
+                database = stack.enter_context(stored.open_database(settings.database))
+            elif DATABASE in options.data:
+                raise ConfigurationError(f"{DATABASE} stands alone, without files")
+            else:
+                records = recorded.load(options.data, options.form, options.quantity)
+        problems.check()
+        catalogue = Catalogue()
+        refused = Counter[str]()
+        if options.data == [DATABASE]:
+            stored.describe(database, catalogue)
+            frames = _stored_frames(database, settings, catalogue, rule, wanted, span)
+        else:
+            log = setup("backtest", level=settings.log.level, as_json=settings.log.as_json)
+            frames = recorded.frames(span.cut(records), settings, catalogue, refused, log)
+        return _report(options, settings, rule, wanted, frames, catalogue, refused, span.end)
+
+
+def _stored_frames(
+    database: Connection, settings: Settings, catalogue: Catalogue, rule: Rule, wanted: SeriesFilter, span: _Span
+) -> Iterator[Frame]:
+    """What the rule needs: vehicle events, the series of its scope, or every reading."""
+    kind = rule.source.kind if rule.source else None
+    if kind in OF_VEHICLES:
+        return stored.vehicle_frames(database, settings, span.start, span.end)
+
+    def in_scope(info: SeriesInfo) -> bool:
+        return rule.scope.matches(info) and wanted.matches(info)
+
+    # Windows close by the clock of all readings, and indicators of stations need all their series.
+    alone = in_scope if kind == IndicatorKind.READING else None
+    return stored.reading_frames(database, settings, catalogue, alone, span.start, span.end)
 
 
 def _wrong_words(options: Options) -> list[str]:
