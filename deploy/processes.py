@@ -76,6 +76,8 @@ def installation(services: LocalServices, root: Path, *, prefix: str = "pulssi",
         "API__PORT": str(page),
         **{f"METRICS__{name.upper()}": str(port) for name, port in ports.items()},
     }
+    if services.broker_socket is not None:
+        settings["GATEWAY__BROKER_SOCKET"] = str(services.broker_socket)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PULSSI_")}
     environment = {**inherited, **{f"PULSSI_{name}": value for name, value in settings.items()}}
     conninfo = replace(server, dbname=prefix).conninfo

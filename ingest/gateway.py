@@ -53,6 +53,7 @@ class Gateway:
         self._door = Door(settings.kafka.topics, Limits.of(own), registry, self._receipts, log)
         self.client = BatchedClient(
             settings.mqtt,
+            broker_socket=own.broker_socket,
             client_id=own.client_id,
             filters=own.filters,
             session_expiry_s=own.session_expiry_s,

@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -54,6 +55,7 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
 
     Args:
         settings: where the broker is.
+        broker_socket: its Unix socket, taken instead of host and port.
         client_id: stable, since the broker keeps our session under it.
         filters: topic filters to subscribe to, at QoS 1.
         session_expiry_s: how long the broker keeps our queue while we are away.
@@ -65,6 +67,7 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
         self,
         settings: MqttSettings,
         *,
+        broker_socket: Path | None = None,
         client_id: str,
         filters: Sequence[str],
         session_expiry_s: int,
@@ -77,7 +80,7 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=MQTTProtocolVersion.MQTTv5,
-            transport=settings.transport,
+            transport=settings.transport if broker_socket is None else "unix",
         )
         self.epoch = 0
         """Number of the connection; packet ids of another one mean nothing."""
@@ -108,9 +111,9 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
         self._awake = False
         self._watched = (-2, 0)
         self._poller = select.poll()
-        self._prepare(settings, session_expiry_s)
+        self._prepare(settings, str(broker_socket or settings.host), session_expiry_s)
 
-    def _prepare(self, settings: MqttSettings, session_expiry_s: int) -> None:
+    def _prepare(self, settings: MqttSettings, host: str, session_expiry_s: int) -> None:
         """Everything that CONNECT says; nothing is sent yet."""
         self.connect_timeout = CONNECT_TIMEOUT_S
         self.suppress_exceptions = False
@@ -125,7 +128,7 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
         properties.SessionExpiryInterval = session_expiry_s
         properties.ReceiveMaximum = RECEIVE_MAXIMUM
         properties.MaximumPacketSize = PACKET_BYTES_MAX
-        self.connect_async(settings.host, settings.port, settings.keepalive_s, clean_start=False, properties=properties)
+        self.connect_async(host, settings.port, settings.keepalive_s, clean_start=False, properties=properties)
 
     # The loop
 

@@ -147,6 +147,8 @@ class GatewaySettings(Section):
     """MQTT client id; stable, since the broker keeps our session under it."""
     filters: tuple[str, ...] = ("pulssi/v1/+/+/readings", "/hfp/v2/#", "tms-v2/#", "weather-v2/#")
     """MQTT topic filters to subscribe to; give each gateway its own slice."""
+    broker_socket: Path | None = None
+    """Unix socket of a broker on the same machine, taken instead of its host and port: it costs both sides less."""
     producer: Literal["kafka-python", "confluent-kafka"] = "kafka-python"
     """Which Kafka client hands over."""
     frame_readings: Positive = 500
@@ -415,6 +417,8 @@ class Settings(BaseSettings):
         if 0 < kept_s < self.gateway.event_age_s_max + 7 * 24 * 3600:
             # Rows younger than this can still come: from devices, and from the seven days that Kafka keeps.
             problems.append("sink.retention_days must exceed gateway.event_age_s_max by seven days, or be 0")
+        if self.gateway.broker_socket and (self.mqtt.tls or self.mqtt.transport != "tcp"):
+            problems.append("gateway.broker_socket is without mqtt.tls and mqtt.transport")
         if self.kafka.heartbeat_ms * 3 > self.kafka.session_timeout_ms:
             problems.append("kafka.session_timeout_ms must be at least three times kafka.heartbeat_ms")
         if problems:

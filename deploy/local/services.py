@@ -120,6 +120,11 @@ class LocalServices:
         return HOST, self._ports["mosquitto"]
 
     @property
+    def broker_socket(self) -> Path | None:
+        """The broker's Unix socket, for the gateway."""
+        return mosquitto.socket_path(self._data("mosquitto"))
+
+    @property
     def kafka(self) -> str:
         """Kafka's bootstrap address."""
         return f"{HOST}:{self._ports['kafka']}"
@@ -136,6 +141,8 @@ class LocalServices:
         sections: dict[str, dict[str, Any]] = {}
         if "mosquitto" in self.supervisor.names:
             sections["mqtt"] = {"host": HOST, "port": self._ports["mosquitto"]}
+            if self.broker_socket is not None:
+                sections["gateway"] = {"broker_socket": str(self.broker_socket)}
         if "kafka" in self.supervisor.names:
             sections["kafka"] = {"bootstrap": self.kafka}
         if self._database is not None:
@@ -166,6 +173,9 @@ class LocalServices:
         dist = Path(given) if given else local.root / "dist"
         return cls(local.root, ports=ports, tier=local.tier, dist=dist, report=report)
 
+    def _data(self, name: str) -> Path:
+        return self.root / "data" / name
+
     @property
     def _password_file(self) -> Path:
         return self.root / "secrets" / "database-password"
@@ -193,7 +203,7 @@ class LocalServices:
         return port
 
     def _child(self, name: str) -> Child:
-        data, log_path = self.root / "data" / name, self.root / "logs" / f"{name}.log"
+        data, log_path = self._data(name), self.root / "logs" / f"{name}.log"
         if name == "mosquitto":
             return mosquitto.child(mosquitto.find(self.dist), data, log_path, HOST, self._port(name))
         if name == "kafka":

@@ -19,6 +19,7 @@ import confluent_kafka as ck
 import paho.mqtt.client as mqtt
 
 from deploy.local.ports import free_port
+from deploy.processes import answers
 from pulssi.commands.topics import apply_topics
 from pulssi.frames import Readings
 from pulssi.settings import KafkaSettings
@@ -59,11 +60,10 @@ class GatewayProcess:
 
     def start(self, program: tuple[str, ...] = ("-m", "pulssi", "gateway"), *, wait: bool = True) -> None:
         """Start, and wait until it is subscribed."""
-        before = len(self.events("connected"))
         with self.log_file.open("a") as log:
             self.process = subprocess.Popen([sys.executable, *program], env=self.environment, stderr=log, cwd=ROOT)
         if wait:
-            wait_until(lambda: len(self.events("connected")) > before, self.log_file.read_text)
+            wait_until(lambda: answers(f"http://127.0.0.1:{self.metrics_port}/ready"), "the gateway is ready")
 
     def events(self, name: str) -> list[dict[str, object]]:
         """Lines of the log with this event."""

@@ -29,11 +29,12 @@ pytestmark = pytest.mark.service
 class Running:
     """A client in its loop thread; what it reads is kept, and `do` runs something in the loop."""
 
-    def __init__(self, settings, filters=("t/#",)):
+    def __init__(self, settings, filters=("t/#",), broker_socket=None):
         self.got, self.todo = [], []
         self.metrics = Metrics("gateway")
         self.client = BatchedClient(
             settings,
+            broker_socket=broker_socket,
             client_id=f"client-{os.getpid()}-{settings.port}",
             filters=filters,
             session_expiry_s=60,
@@ -266,7 +267,7 @@ def test_while_paused_nothing_is_read_and_pings_go_on(run, broker):
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory, local_dist):
-    """Ports by transport of a Mosquitto with a certificate of its own, and the file of its authority."""
+    """Ports by transport of a Mosquitto with a certificate of its own, the file of its authority, its Unix socket."""
     folder = tmp_path_factory.mktemp("secure")
     key, certificate = folder / "key.pem", folder / "cert.pem"
     subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
@@ -278,6 +279,7 @@ def secure(tmp_path_factory, local_dist):
         lines.append(f"listener {port} 127.0.0.1")
         lines += ["protocol websockets"] if "websockets" in name else []
         lines += [f"certfile {certificate}", f"keyfile {key}"] if "tls" in name else []
+    lines.append(f"listener 0 {folder / 'broker.sock'}")
     configuration = folder / "mosquitto.conf"
     configuration.write_text("\n".join([*lines, ""]))
     run_as = unprivileged([folder])
@@ -286,7 +288,7 @@ def secure(tmp_path_factory, local_dist):
     try:
         for port in ports.values():
             wait_until(lambda port=port: listens(port), "Mosquitto listens")
-        yield ports, certificate
+        yield ports, certificate, folder / "broker.sock"
     finally:
         process.terminate()
         process.wait(10)
@@ -298,16 +300,16 @@ def listens(port):
     return False
 
 
-@pytest.mark.parametrize("name", ["tcp", "tls", "websockets", "websockets-tls"])
+@pytest.mark.parametrize("name", ["tcp", "unix", "tls", "websockets", "websockets-tls"])
 def test_every_transport_brings_every_message_and_takes_answers(run, secure, name):
-    ports, certificate = secure
+    ports, certificate, broker_socket = secure
     settings = MqttSettings(
-        port=ports[name],
+        port=ports.get(name, 1),
         tls="tls" in name,
         ca_file=certificate if "tls" in name else None,
         transport="websockets" if "websockets" in name else "tcp",
     )
-    one = run(settings, filters=(f"{name}/#",))
+    one = run(settings, filters=(f"{name}/#",), broker_socket=broker_socket if name == "unix" else None)
     wait_until(lambda: one.client.epoch_subscribed, "subscribed")
     messages = [(f"{name}/in", b"%d" % number + bytes(number % 700), 1, False) for number in range(1_000)]
     mqtt_publish.multiple(messages, "127.0.0.1", ports["tcp"])
@@ -322,7 +324,7 @@ def test_every_transport_brings_every_message_and_takes_answers(run, secure, nam
 # paho leaves a socket whose handshake failed to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_certificate_of_a_stranger_is_not_trusted(run, secure, tmp_path):
-    ports, _ = secure
+    ports, *_ = secure
     other = tmp_path / "other.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=other"]
     subprocess.run([*command, "-keyout", tmp_path / "key.pem", "-out", other], check=True, capture_output=True)

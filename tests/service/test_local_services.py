@@ -1,11 +1,16 @@
 """The servers that tests and `pulssi up` run are the real ones."""
 
+import asyncio
+import socket
+
 import psycopg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from paho.mqtt import client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+
+from deploy.local import LocalServices
 
 pytestmark = pytest.mark.service
 
@@ -32,14 +37,15 @@ async def _make_topic(bootstrap: str) -> list[str]:
     await admin.start()
     try:
         await admin.create_topics([NewTopic("local.probe", num_partitions=2, replication_factor=1)])
-        return await admin.list_topics()
+        async with asyncio.timeout(20):  # every broker hears of it a little later
+            while "local.probe" not in (names := await admin.list_topics()):
+                await asyncio.sleep(0.05)
+        return names
     finally:
         await admin.close()
 
 
 def test_kafka_makes_topics_as_soon_as_it_is_ready(kafka):
-    import asyncio
-
     assert "local.probe" in asyncio.run(_make_topic(kafka))
 
 
@@ -59,3 +65,18 @@ def test_a_fresh_database_is_empty_and_its_password_is_needed(fresh_database):
         assert connection.execute(count).fetchone() == (0,)
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(fresh_database.conninfo.replace(fresh_database.password, "wrong"))
+
+
+def test_the_gateway_finds_a_unix_socket_where_its_path_allows_one(mosquitto, local_services, tmp_path):
+    path = local_services.broker_socket
+    assert path.is_socket()
+    assert local_services.sections()["gateway"] == {"broker_socket": str(path)}
+    assert LocalServices(tmp_path / "a b").broker_socket is None
+    assert LocalServices(tmp_path / ("x" * 100)).broker_socket is None
+
+
+def test_a_killed_broker_listens_again_on_its_unix_socket(mosquitto, local_services):
+    local_services.kill("mosquitto")
+    local_services.wait_ready("mosquitto")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(local_services.broker_socket))

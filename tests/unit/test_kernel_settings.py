@@ -54,6 +54,7 @@ def test_every_problem_is_told_at_once(monkeypatch, tmp_path):
         ({"streams": {"windows_s": [90]}}, "multiple"),
         ({"streams": {"horizon_s": 5}}, "horizon_s"),
         ({"kafka": {"heartbeat_ms": 3000}}, "session_timeout_ms"),
+        ({"gateway": {"broker_socket": "/run/broker.sock"}, "mqtt": {"tls": True}}, "broker_socket"),
     ],
 )
 def test_what_no_single_setting_shows_is_checked(section, word):
