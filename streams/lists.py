@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from streams.grouping import lengths_of, starts_of
+from streams.grouping import Runs, ranges
 
 
-class _Pool:
+class Pool:
     """Blocks of one size and a stack of the free ones."""
 
     def __init__(self, dtype: np.dtype[np.generic], size: int) -> None:
@@ -51,7 +51,7 @@ class Lists:
         self.length = np.zeros(cells, np.uint32)
         self._block = np.zeros(cells, np.int32)
         self._dtype = np.dtype(dtype)
-        self._pools: list[_Pool] = []
+        self._pools: list[Pool] = []
 
     def grow(self, cells: int) -> None:
         """Room for `cells` cells."""
@@ -61,26 +61,26 @@ class Lists:
 
     def append(self, cells: np.ndarray, values: np.ndarray) -> None:
         """Put each value into the list of its cell; equal cells must stand together."""
-        starts = starts_of(cells)
-        counts = lengths_of(starts, len(cells))
-        own = cells[starts]
+        runs = Runs(cells)
+        own = runs.first(cells)
         old = self.length[own].astype(np.int64)
-        new = old + counts
+        new = old + runs.lengths
         size = self._move(own, old, new)
         self.length[own] = new
-        place = np.arange(len(cells)) - np.repeat(starts - old, counts)
-        sizes = np.repeat(size, counts) if len(own) != len(cells) else size
-        for k, chosen in by_size(sizes):
+        place = np.arange(len(cells)) - runs.spread(runs.starts - old)
+        for k, chosen in by_size(runs.spread(size)):
             self._pools[k].data[self._block[cells[chosen]], place[chosen]] = values[chosen]
 
     def replace(self, cells: np.ndarray, values: np.ndarray) -> None:
         """Make the values the whole list of their cells; equal cells must stand together."""
-        self.clear(cells[starts_of(cells)])
+        self.clear(Runs(cells).first(cells))
         self.append(cells, values)
 
     def clear(self, cells: np.ndarray) -> None:
         """Empty the lists of distinct cells."""
         filled = cells[self.length[cells] > 0]
+        if len(filled) == 0:
+            return
         for k, chosen in by_size(sizes_of(self.length[filled].astype(np.int64))):
             self._pools[k].give(self._block[filled[chosen]])
         self.length[filled] = 0
@@ -88,16 +88,19 @@ class Lists:
     def gather(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """All values of the lists of `cells`, list after list, and for each the index of its list in `cells`."""
         lengths = self.length[cells].astype(np.int64)
-        places = np.cumsum(lengths) - lengths
+        return self.gather_into(cells, lengths.nonzero()[0], lengths), np.arange(len(cells)).repeat(lengths)
+
+    def gather_into(self, cells: np.ndarray, own: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Room for `lengths` values of each of `cells`, list after list, filled for those at `own` from their lists."""
+        places = lengths.cumsum() - lengths
         values = np.zeros(int(lengths.sum()), self._dtype)
-        filled = np.flatnonzero(lengths)
+        filled = own[lengths[own] > 0]
         for k, chosen in by_size(sizes_of(lengths[filled])):
             which = filled[chosen]
-            blocks = self._pools[k].data[self._block[cells[which]]]
-            steps = np.arange(1 << k)
-            inside = steps < lengths[which][:, None]
-            values[(places[which][:, None] + steps)[inside]] = blocks[inside]
-        return values, np.repeat(np.arange(len(cells)), lengths)
+            place, number = ranges(places[which], lengths[which])
+            start = (self._block[cells[which]].astype(np.int64) << k) - places[which]
+            values[place] = self._pools[k].data.reshape(-1)[place + start[number]]
+        return values
 
     def contains(self, cells: np.ndarray, values: np.ndarray, shift: int) -> np.ndarray:
         """Whether each value is in the list of its cell, in which numbers stand `shift` bits to the left."""
@@ -118,7 +121,7 @@ class Lists:
         for k, chosen in by_size(size[moving]):
             which = moving[chosen]
             while len(self._pools) <= k:
-                self._pools.append(_Pool(self._dtype, 1 << len(self._pools)))
+                self._pools.append(Pool(self._dtype, 1 << len(self._pools)))
             pool = self._pools[k]
             blocks = pool.take(len(which))
             filled = np.flatnonzero(old[which])

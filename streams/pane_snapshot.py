@@ -1,7 +1,6 @@
 """pane_snapshot: the live cells of a ring of panes as few and short arrays
 
-Most panes of most sensors hold one reading, from which all else of the cell follows; only the others are written in
-full. Cells are written as steps from one to the next and receive times as delays, which compress well.
+Cells are written as steps from one to the next and receive times as delays, which compress well.
 """
 
 from __future__ import annotations
@@ -10,10 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from streams.panes import PaneRing, packed
-from streams.sketch import codes_of, entries_of
-
-_FULL = ("n", "sum", "squares", "low", "high", "last")
+from streams.panes import PaneRing
 
 
 def arrays_of(ring: PaneRing, rows: int) -> dict[str, np.ndarray]:
@@ -21,7 +17,7 @@ def arrays_of(ring: PaneRing, rows: int) -> dict[str, np.ndarray]:
     inside = slice(1, 1 + rows * ring.length)
     n, n_excluded = ring.n[inside], ring.n_excluded[inside]
     live = np.flatnonzero((n > 0) | (n_excluded > 0)) + 1
-    full = live[(ring.n[live] != 1) | (ring.n_excluded[live] > 0)]
+    full = live[ring.block[live] > 0]
     excluded = full[ring.n_excluded[full] > 0]
     revised = np.flatnonzero(ring.revisions[:, inside].any(axis=0)) + 1
     readings, of_reading = ring.readings.gather(full)
@@ -34,7 +30,8 @@ def arrays_of(ring: PaneRing, rows: int) -> dict[str, np.ndarray]:
         "delay": ring.receive_time[live] - _event_time(ring, live),
         **{name: getattr(ring, name)[live] for name in ("first", "last_us", "flags")},
         "full": full.astype(np.uint32),
-        **{name: getattr(ring, name)[full] for name in _FULL},
+        "n": ring.n[full],
+        "sums": ring.sums[ring.block[full]],
         "excluded": excluded.astype(np.uint32),
         "n_excluded": ring.n_excluded[excluded],
         "revised": revised.astype(np.uint32),
@@ -58,23 +55,16 @@ def _event_time(ring: PaneRing, cells: np.ndarray) -> np.ndarray:
 def fill(ring: PaneRing, rows: int, arrays: Mapping[str, np.ndarray]) -> None:
     """Put what `arrays_of` gave into a new ring."""
     ring.grow(rows)
-    inside = slice(1, 1 + rows * ring.length)
-    ring.low[inside], ring.high[inside] = np.inf, -np.inf
     ring.oldest[:rows], ring.newest[:rows] = arrays["oldest"], arrays["newest"]
     live, full = np.cumsum(arrays["live"], dtype=np.int64), arrays["full"].astype(np.int64)
     for name in ("first", "last_us", "flags"):
         getattr(ring, name)[live] = arrays[name]
     ring.receive_time[live] = arrays["delay"] + _event_time(ring, live)
     ring.n[live] = 1
-    for name in ("low", "high", "last"):
-        getattr(ring, name)[live] = arrays["first"]
-    for name in _FULL:
-        getattr(ring, name)[full] = arrays[name]
+    ring.n[full] = arrays["n"]
+    ring.fill_blocks(full, arrays["sums"])
     ring.n_excluded[arrays["excluded"].astype(np.int64)] = arrays["n_excluded"]
     ring.revisions[:, arrays["revised"].astype(np.int64)] = arrays["revisions"]
-    single = np.setdiff1d(live, full, assume_unique=True)
-    ring.readings.append(single, packed(ring.last_us[single], ring.first[single]))
-    ring.sketch.append(single, entries_of(codes_of(ring.first[single])))
     for lists, cells, values, owner in (
         (ring.readings, full, arrays["readings"], arrays["of_reading"]),
         (ring.told, live, arrays["told"], arrays["of_told"]),

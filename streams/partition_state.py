@@ -27,7 +27,7 @@ from streams.quality.single import clock_flags, range_flags
 from streams.series_table import SeriesTable
 from streams.windows import evaluate
 
-VERSION = 5
+VERSION = 6
 """Of the snapshot."""
 
 ADVANCE_PANES = 16
@@ -258,7 +258,7 @@ class PartitionState:
         rest = rest[time[rest] // self._bounds.pane_us >= self._ring.oldest[row[rest]]]
         rest = rest[time[rest] <= self._progress.newest[row[rest]]]
         pane, place = np.divmod(time[rest], self._bounds.pane_us)
-        duplicate[rest] = self._ring.readings.contains(self._ring.cells(row[rest], pane), place.astype(np.uint64), 32)
+        duplicate[rest] = self._ring.holds(self._ring.cells(row[rest], pane), place)
         return late, duplicate
 
     def _check(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streams.panes import PaneRing
+from streams.panes import HIGH, LAST, LOW, SQUARES, SUM, PaneRing
 from streams.sketch import NO_CODE, codes_of, quantiles, quantiles_of_rows
 
 _PER_MILLE = (500, 950, 990)
@@ -118,19 +118,22 @@ def _thin(ring: PaneRing, cells: np.ndarray, n: np.ndarray, lengths: tuple[int, 
 
 def _thick(ring: PaneRing, cells: np.ndarray, n: np.ndarray, lengths: tuple[int, ...]) -> _Panes:
     """Panes of any number of readings."""
-    difference = ring.sum.take(cells) / np.maximum(n, 1)
-    counts = ring.sketch.length.take(cells).astype(np.int64)
-    entries, _ = ring.sketch.gather(cells.T.ravel())
-    among = _nested(np.add, counts, lengths)
+    first, block = ring.first.take(cells), ring.block.take(cells)
+    sums = ring.sums.take(block, axis=0)
+    for place in (LOW, HIGH, LAST):
+        np.copyto(sums[..., place], first, where=block == 0)
+    difference = sums[..., SUM] / np.maximum(n, 1)
+    entries, counts = ring.sketches_of(cells.T.ravel(), n.T.ravel())
+    among = _nested(np.add, counts.reshape(cells.T.shape).T, lengths)
     starts = np.cumsum(among[-1]) - among[-1]
     return _Panes(
         n,
         ring.n_excluded.take(cells),
-        mean=ring.first.take(cells) + difference,
-        squares=ring.squares.take(cells) - n * difference * difference,
-        low=np.where(n > 0, ring.low.take(cells), np.inf),
-        high=np.where(n > 0, ring.high.take(cells), -np.inf),
-        last=ring.last.take(cells),
+        mean=first + difference,
+        squares=sums[..., SQUARES] - n * difference * difference,
+        low=np.where(n > 0, sums[..., LOW], np.inf),
+        high=np.where(n > 0, sums[..., HIGH], -np.inf),
+        last=sums[..., LAST],
         flags=ring.flags.take(cells),
         receive_time=ring.receive_time.take(cells),
         quantiles=np.array([quantiles(entries, starts, some, _PER_MILLE) for some in among]),

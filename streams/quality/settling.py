@@ -123,7 +123,7 @@ class Settling:
 
 def _in_order(ring: PaneRing, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Readings that count in the cells, each of which has some: index of the cell, place in the pane, value."""
-    entries, cell = ring.readings.gather(cells)
+    entries, cell = ring.readings_of(cells)
     place, value = unpacked(entries)
     good = np.flatnonzero(~np.isnan(value))
     order = good[np.argsort(cell[good] << 32 | place[good])]
