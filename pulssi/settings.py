@@ -204,6 +204,8 @@ class StreamsSettings(Section):
     """Readings that score this or more become anomaly rows: 0.9999 = as unusual as one reading in 10,000."""
     on_time_s: tuple[int, int] = (-60, 180)
     """Band of delay that counts as on time: earliest and latest, seconds."""
+    on_time_bands_s: Annotated[tuple[tuple[int, int], ...], Field(max_length=4)] = ((0, 300),)
+    """Further bands, each a series with channel `<earliest>:<latest>`; TCQSM: not early, at most 5 min late."""
     zone: Annotated[str, AfterValidator(_zone)] = "Europe/Helsinki"
     """Time zone whose days the daily values of air quality are of."""
     roadside_stations: tuple[str, ...] = ()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from pulssi.messages import SeriesInfo
-from pulssi.quantities import QUANTITIES
 from pulssi.series import series_id
 from pulssi.times import US_PER_S
+from streams.transit.described import described
 
 NEVER = -(1 << 62)
 VEHICLE = "veh:"
@@ -17,6 +17,10 @@ ROUTE = "route:"
 class Entities:
     """Names and progress; arrays of one length.
 
+    Args:
+        channels: of the series of on-time shares.
+        names: of a snapshot.
+
     Attributes:
         names: device ids.
         newest: newest event time of a vehicle, us UTC.
@@ -25,7 +29,8 @@ class Entities:
         is_route: whether this is a route.
     """
 
-    def __init__(self, names: list[str] | None = None) -> None:
+    def __init__(self, channels: tuple[str | None, ...], names: list[str] | None = None) -> None:
+        self._channels = channels
         self.names: list[str] = []
         self._index: dict[str, int] = {}
         self.newest = np.empty(0, np.int64)
@@ -33,7 +38,7 @@ class Entities:
         self.route = np.empty(0, np.int64)
         self.is_route = np.empty(0, np.bool_)
         self.delay_series = np.empty(0, np.int64)
-        self.on_time_series = np.empty(0, np.int64)
+        self.on_time_series = np.empty((0, len(channels)), np.int64)
         self.index(names or [])
 
     def __len__(self) -> int:
@@ -52,7 +57,8 @@ class Entities:
             self.route = np.r_[self.route, np.full(count, -1)]
             self.is_route = np.r_[self.is_route, [name.startswith(ROUTE) for name in fresh]].astype(np.bool_)
             self.delay_series = np.r_[self.delay_series, [series_id(name, "delay") for name in fresh]]
-            self.on_time_series = np.r_[self.on_time_series, [series_id(name, "on_time_share") for name in fresh]]
+            series = [[series_id(name, "on_time_share", channel) for channel in self._channels] for name in fresh]
+            self.on_time_series = np.r_[self.on_time_series, series]
         return np.fromiter((self._index[name] for name in names), np.int64, len(names))
 
     def find(self, names: list[str]) -> np.ndarray:
@@ -106,19 +112,8 @@ class Entities:
     def describe(self, index: int) -> list[SeriesInfo]:
         """What the series of one entity are called."""
         name = self.names[index]
-        quantities = ("delay", "on_time_share") if self.is_route[index] else ("delay",)
-        label = name.partition(":")[2].replace(":", "/")
-        return [
-            SeriesInfo(
-                series_id=series_id(name, quantity),
-                device_id=name,
-                quantity=quantity,
-                unit=QUANTITIES[quantity].unit,
-                kind=QUANTITIES[quantity].kind,
-                name=f"{'Route' if self.is_route[index] else 'Vehicle'} {label}",
-            )
-            for quantity in quantities
-        ]
+        on_time = [("on_time_share", channel) for channel in self._channels if self.is_route[index]]
+        return [described(name, quantity, channel) for quantity, channel in [("delay", None), *on_time]]
 
 
 def us(seconds: float) -> int:

@@ -20,6 +20,7 @@ from pulssi.times import US_PER_S, iso
 from pulssi.topics import Content, Topics, headers
 from streams.transit import events as vehicle_events
 from streams.transit import snapshot as snapshots
+from streams.transit.bands import bands
 from streams.transit.board import Board
 from streams.transit.entities import Entities, us
 from streams.transit.events import AHEAD_S_MAX, Events
@@ -64,14 +65,15 @@ class TransitProcessor:
         self._partition = partition
         self._topics = topics
         self._entities_max = settings.series_max
-        self._on_time_s = settings.on_time_s
+        self._bands = bands(settings)
+        self._channels = tuple(band.channel for band in self._bands)
         self._pane_us = us(settings.pane_s)
         self._lateness_us, self._idle_us = us(settings.lateness_s_max), us(settings.idle_s)
         self._horizon_us = us(settings.horizon_s)
         self._lengths = np.array([length // settings.pane_s for length in sorted(settings.windows_s)])
         covered_us = self._horizon_us + us(AHEAD_S_MAX) + int(self._lengths.max()) * self._pane_us
         self._board = Board(covered_us // self._pane_us + 3, self._lengths)
-        self._entities = Entities()
+        self._entities = Entities(self._channels)
         self._store = Store()
         self._service = Service(settings)
         self._tracks = Tracks(settings)
@@ -80,7 +82,7 @@ class TransitProcessor:
         self._infos: list[SeriesInfo] = []
         windows = (settings.pane_s, settings.windows_s, settings.service_window_s, settings.service_step_s)
         states = (settings.vanished_after_s, settings.standing_after_s, settings.standing_radius_m)
-        self._meaning = repr((windows, settings.horizon_s, settings.on_time_s, states)).encode()
+        self._meaning = repr((windows, settings.horizon_s, self._bands, states)).encode()
         if snapshot is not None:
             self._restore(snapshot)
 
@@ -136,7 +138,7 @@ class TransitProcessor:
         self._clock, self._pruned, self._board.first, entities, subjects = numbers[:5]
         self._tracks.restore(numbers[5:8], names[entities + subjects :], arrays)
         self._service.restore(numbers[8:], names[entities : entities + subjects], arrays)
-        self._entities = Entities(names[:entities])
+        self._entities = Entities(self._channels, names[:entities])
         for column in ("newest", "received", "route"):
             setattr(self._entities, column, arrays[column])
         self._board.changed, self._board.revision = arrays["changed"], arrays["revision"]
@@ -273,7 +275,7 @@ class TransitProcessor:
             mine = rows[:, wanted[rows[column]] >= 0]
             if mine.shape[1]:
                 found.append(self._delay_rows(mine[column], mine, wanted))
-        found.append(self._on_time_rows(entity[self._entities.is_route[entity]], end - length, end, wanted))
+        found += self._on_time_rows(entity[self._entities.is_route[entity]], end - length, end, wanted)
         for one in found:
             one.window_start[:] = (end - length) * self._pane_us
             one.window_s[:] = length * self._pane_us // US_PER_S
@@ -287,7 +289,7 @@ class TransitProcessor:
         found.kind[:], found.completeness[:], found.revision[:] = IndicatorKind.DELAY, 1.0, revision[groups.key]
         return found
 
-    def _on_time_rows(self, routes: np.ndarray, first: int, end: int, revision: np.ndarray) -> Indicators:
+    def _on_time_rows(self, routes: np.ndarray, first: int, end: int, revision: np.ndarray) -> list[Indicators]:
         """Rows of the visits in the panes [first, end) of some routes; n 0 where there are none any more."""
         number = np.array([self._service.number(self._entities.names[route]) for route in routes.tolist()], np.int64)
         routes, number = routes[number >= 0], number[number >= 0]
@@ -296,13 +298,15 @@ class TransitProcessor:
         visits = visits[:, (pane >= first) & (pane < end)]
         entity = dict(zip(number.tolist(), routes.tolist(), strict=True))
         key = np.array([entity[one] for one in visits[Visit.ROUTE].tolist()], np.int64)
-        found = on_time_rows(key, visits, self._on_time_s)
-        gone = np.setdiff1d(routes[revision[routes] > 0], key)
-        found = Indicators.concat([found, empty_rows(gone)])
-        key = found.position
-        found.series_id[:] = self._entities.on_time_series[key]
-        found.kind[:], found.completeness[:], found.revision[:] = IndicatorKind.ON_TIME, 1.0, revision[key]
-        return found
+        gone = empty_rows(np.setdiff1d(routes[revision[routes] > 0], key))
+        rows = []
+        for which, band in enumerate(self._bands):
+            found = Indicators.concat([on_time_rows(key, visits, band), gone])
+            route = found.position
+            found.series_id[:] = self._entities.on_time_series[route, which]
+            found.kind[:], found.completeness[:], found.revision[:] = IndicatorKind.ON_TIME, 1.0, revision[route]
+            rows.append(found)
+        return rows
 
     # -- outputs
 

@@ -14,6 +14,7 @@ from pulssi.frames import Indicators
 from pulssi.messages import SeriesInfo
 from pulssi.settings import StreamsSettings
 from pulssi.times import US_PER_S
+from streams.transit.bands import bands
 from streams.transit.board import Board
 from streams.transit.entities import us
 from streams.transit.events import AHEAD_S_MAX, Events
@@ -54,7 +55,8 @@ class Service:
         self._horizon_us, self._lateness_us = us(settings.horizon_s), us(settings.lateness_s_max)
         covered_us = self._horizon_us + us(AHEAD_S_MAX + settings.service_window_s)
         self._board = Board(covered_us // self.step_us + 3, np.array([self._steps]))
-        self._subjects = Subjects()
+        self._bands = bands(settings)
+        self._subjects = Subjects(tuple(band.channel for band in self._bands))
         self._events: dict[int, np.ndarray] = {}
         self._visits: dict[int, np.ndarray] = {}
         self._pending = no_events()
@@ -143,7 +145,7 @@ class Service:
         due = self._board.due((progress - self._lateness_us) // self.step_us)
         if len(due) == 0:
             return [], []
-        window = Window(self.step_us, self._steps, position, self._settings.on_time_s)
+        window = Window(self.step_us, self._steps, position, self._bands)
         revision = self._board.give_out(due)
         routes = np.unique(self._subjects.route[due[:, 1]])
         return service_rows(self.visits(routes), due[:, :2], revision, window, self._subjects)
@@ -208,7 +210,7 @@ class Service:
     def restore(self, numbers: list[int], names: list[str], arrays: dict[str, np.ndarray]) -> None:
         """Become what `state` said."""
         self._board.first, self.refused = numbers
-        self._subjects = Subjects(names)
+        self._subjects = Subjects(self._subjects.channels, names)
         self._subjects.described = arrays["described"]
         self._board.changed, self._board.revision = arrays["service_changed"], arrays["service_revision"]
         self._pending = arrays["stop_pending"]

@@ -10,6 +10,7 @@ import numpy as np
 from pulssi.frames import IndicatorKind, Indicators
 from pulssi.messages import SeriesInfo
 from pulssi.times import US_PER_S
+from streams.transit.bands import Band
 from streams.transit.forecast import NONE
 from streams.transit.headways import adherence_level, on_time_level, regularity
 from streams.transit.subjects import SERVED, Subjects
@@ -27,13 +28,13 @@ class Window:
         step_us: they slide by this.
         steps: their length in steps.
         position: offset of the record that is being worked on.
-        on_time_s: earliest and latest delay that is on time.
+        bands: of delay that is on time.
     """
 
     step_us: int
     steps: int
     position: int
-    on_time_s: tuple[int, int]
+    bands: tuple[Band, ...]
 
 
 def service_rows(
@@ -55,8 +56,8 @@ def service_rows(
     group, inside = _members(visits, due, window)
     is_route = subjects.is_route()[due[:, 1]]
     rows, infos = [], []
-    for quantity, of_route, found in _indicators(group, visits[:, inside], is_route, window.on_time_s):
-        column = SERVED.index(quantity)
+    for quantity, channel, of_route, found in _indicators(group, visits[:, inside], is_route, window.bands):
+        column = subjects.columns.index((quantity, channel))
         known = (is_route == of_route) & (revision > 0) & subjects.described[due[:, 1], column]
         whole = Indicators.concat([found, empty_rows(np.setdiff1d(np.flatnonzero(known), found.position))])
         which = whole.position.copy()
@@ -90,7 +91,7 @@ def forecast_rows(
     rows = Indicators.empty(visits.shape[1])
     for name in ("mean", "min", "max", "p50", "p95", "p99", "value"):
         getattr(rows, name)[:] = visits[Visit.NEXT_DELAY]
-    column = SERVED.index("delay_forecast")
+    column = subjects.columns.index(("delay_forecast", None))
     infos = subjects.describe(visits[Visit.NEXT_PLACE], column)
     rows.series_id[:] = subjects.series(visits[Visit.NEXT_PLACE], column)
     rows.kind[:], rows.n[:], rows.completeness[:], rows.class_[:] = IndicatorKind.DELAY, 1, 1.0, -1
@@ -128,29 +129,30 @@ def _indicators(
     group: np.ndarray,
     visits: np.ndarray,
     is_route: np.ndarray,
-    on_time_s: tuple[int, int],
-) -> Iterator[tuple[str, bool, Indicators]]:
-    """Quantity, whether of routes, and rows whose `position` is the group."""
+    bands: tuple[Band, ...],
+) -> Iterator[tuple[str, str | None, bool, Indicators]]:
+    """Quantity, channel, whether of routes, and rows whose `position` is the group."""
     stops = np.flatnonzero(~is_route[group])
-    yield "delay", False, _statistics(group[stops], visits[:, stops], visits[Visit.DELAY, stops])
-    yield "on_time_share", False, on_time_rows(group[stops], visits[:, stops], on_time_s)
+    yield "delay", None, False, _statistics(group[stops], visits[:, stops], visits[Visit.DELAY, stops])
+    for band in bands:
+        yield "on_time_share", band.channel, False, on_time_rows(group[stops], visits[:, stops], band)
     follows = visits[Visit.HEADWAY] != NONE
     for of_route in (False, True):
         chosen = np.flatnonzero(follows & (is_route[group] == of_route))
         for quantity, rows in _headway_rows(group[chosen], visits[:, chosen]):
-            yield quantity, of_route, rows
+            yield quantity, None, of_route, rows
     foreseen = np.flatnonzero(is_route[group] & (visits[Visit.FORECAST_ERROR] != NONE))
     error = np.abs(visits[Visit.FORECAST_ERROR, foreseen])
     rows = _statistics(group[foreseen], visits[:, foreseen], error)
     rows.value[:] = rows.mean
-    yield "delay_forecast_error", True, rows
+    yield "delay_forecast_error", None, True, rows
 
 
-def on_time_rows(group: np.ndarray, visits: np.ndarray, on_time_s: tuple[int, int]) -> Indicators:
+def on_time_rows(group: np.ndarray, visits: np.ndarray, band: Band) -> Indicators:
     """Share of visits inside the band, by group; `position` is the group."""
     if len(group) == 0:
         return Indicators.empty()
-    on_time = (visits[Visit.DELAY] >= on_time_s[0]) & (visits[Visit.DELAY] <= on_time_s[1])
+    on_time = (visits[Visit.DELAY] >= band.early_s) & (visits[Visit.DELAY] <= band.late_s)
     key, n, share, receive_time = shares(group, on_time, visits[Visit.RECEIVE_TIME])
     rows = Indicators.empty(len(key))
     rows.position[:], rows.n[:], rows.receive_time[:] = key, n, receive_time

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pulssi.messages import SeriesInfo
-from pulssi.quantities import QUANTITIES
 from pulssi.series import is_device_id, series_id
+from streams.transit.described import described
 
 SERVED = (
     "delay",
@@ -18,24 +18,34 @@ SERVED = (
     "delay_forecast",
     "delay_forecast_error",
 )
-"""Quantities of subjects; the columns of `Subjects.described`."""
+"""Quantities of subjects."""
 
 
 class Subjects:
     """Names and numbers.
 
+    Args:
+        channels: of the series of on-time shares.
+        names: of a snapshot.
+
     Attributes:
+        columns: quantity and channel of each series of a subject.
         names: device ids, `route:<route>:<direction>` and `stop:<stop>:<route>:<direction>`.
         route: int64, number of the route of each; its own where it is one.
-        described: bool, (subjects, quantities): the series has been described.
+        described: bool, (subjects, columns): the series has been described.
     """
 
-    def __init__(self, names: list[str] | None = None) -> None:
+    def __init__(self, channels: tuple[str | None, ...], names: list[str] | None = None) -> None:
+        self.channels = channels
+        self.columns = [
+            *((quantity, None) for quantity in SERVED),
+            *(("on_time_share", one) for one in channels if one),
+        ]
         self.names: list[str] = []
         self._number: dict[str, int] = {}
         self._series: list[list[int]] = []
         self.route = np.empty(0, np.int64)
-        self.described = np.empty((0, len(SERVED)), np.bool_)
+        self.described = np.empty((0, len(self.columns)), np.bool_)
         for name in names or []:
             self._add(name)
 
@@ -61,9 +71,9 @@ class Subjects:
         """Whether each is a route."""
         return np.asarray(self.route == np.arange(len(self)))
 
-    def series(self, subject: np.ndarray, quantity: int) -> np.ndarray:
-        """Series ids of one quantity, int64."""
-        return np.fromiter((self._series[one][quantity] for one in subject.tolist()), np.int64, len(subject))
+    def series(self, subject: np.ndarray, column: int) -> np.ndarray:
+        """Series ids of one column, int64."""
+        return np.fromiter((self._series[one][column] for one in subject.tolist()), np.int64, len(subject))
 
     def keep(self, which: np.ndarray) -> np.ndarray:
         """Forget all others; the new number of each old one, -1 where forgotten."""
@@ -75,11 +85,11 @@ class Subjects:
         self.route, self.described = renamed[self.route[which]], self.described[which]
         return renamed
 
-    def describe(self, subject: np.ndarray, quantity: int) -> list[SeriesInfo]:
+    def describe(self, subject: np.ndarray, column: int) -> list[SeriesInfo]:
         """Descriptions of those series that have had none."""
-        fresh = np.unique(subject[~self.described[subject, quantity]])
-        self.described[fresh, quantity] = True
-        return [self._info(number, SERVED[quantity]) for number in fresh.tolist()]
+        fresh = np.unique(subject[~self.described[subject, column]])
+        self.described[fresh, column] = True
+        return [described(self.names[number], *self.columns[column]) for number in fresh.tolist()]
 
     def _add(self, name: str) -> None:
         number = len(self.names)
@@ -87,20 +97,6 @@ class Subjects:
         route = number if kind == "route" else self._number[f"route:{rest.partition(':')[2]}"]
         self._number[name] = number
         self.names.append(name)
-        self._series.append([series_id(name, quantity) for quantity in SERVED])
+        self._series.append([series_id(name, *column) for column in self.columns])
         self.route = np.r_[self.route, route]
-        self.described = np.r_[self.described, np.zeros((1, len(SERVED)), np.bool_)]
-
-    def _info(self, number: int, quantity: str) -> SeriesInfo:
-        device = self.names[number]
-        kind, _, rest = device.partition(":")
-        stop, _, route = ("", "", rest) if kind == "route" else rest.partition(":")
-        label = f"Route {route.replace(':', '/')}"
-        return SeriesInfo(
-            series_id=series_id(device, quantity),
-            device_id=device,
-            quantity=quantity,
-            unit=QUANTITIES[quantity].unit,
-            kind=QUANTITIES[quantity].kind,
-            name=f"Stop {stop}, {label.lower()}" if stop else label,
-        )
+        self.described = np.r_[self.described, np.zeros((1, len(self.columns)), np.bool_)]

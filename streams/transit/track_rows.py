@@ -8,9 +8,9 @@ import numpy as np
 
 from pulssi.frames import IndicatorKind, Indicators
 from pulssi.messages import SeriesInfo
-from pulssi.quantities import QUANTITIES
 from pulssi.series import series_id
 from pulssi.times import US_PER_S
+from streams.transit.described import described
 
 STATES = (("vanished", "vanished_vehicles"), ("standing_s", "standing_vehicles"))
 """Quantities of a vehicle and of its route."""
@@ -98,16 +98,4 @@ def _rows(
     rows.window_start[:], rows.window_s[:] = step.start, step.length_s
     rows.receive_time[:], rows.position[:] = step.receive_time, step.position
     fresh = begins[which].tolist()
-    return rows, [_info(device, quantity) for device, begin in zip(devices, fresh, strict=True) if begin]
-
-
-def _info(device: str, quantity: str) -> SeriesInfo:
-    kind, _, rest = device.partition(":")
-    return SeriesInfo(
-        series_id=series_id(device, quantity),
-        device_id=device,
-        quantity=quantity,
-        unit=QUANTITIES[quantity].unit,
-        kind=QUANTITIES[quantity].kind,
-        name=f"{'Route' if kind == 'route' else 'Vehicle'} {rest.replace(':', '/')}",
-    )
+    return rows, [described(device, quantity) for device, begin in zip(devices, fresh, strict=True) if begin]

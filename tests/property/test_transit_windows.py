@@ -28,9 +28,11 @@ SETTINGS = StreamsSettings(
     horizon_s=1200,
     idle_s=90,
     on_time_s=(-60, 180),
+    on_time_bands_s=((0, 300), (-61, 33)),
     service_window_s=360,
     service_step_s=90,
 )
+BANDS = {None: (-60, 180), "0:300": (0, 300), "-61:33": (-61, 33)}
 START = 1_790_000_000
 KINDS = ("dep", "pas", "vp", "arr", "ars", "pde")
 
@@ -171,9 +173,10 @@ def service(frames):
             for start in range(pane - length + 1, pane + 1):
                 windows[call["route"], start, length].append(call)
     for (name, start, length), inside in windows.items():
-        key = series_id(name, "on_time_share"), start * 60_000_000, length * 60
-        expected[key] = transit_oracle.on_time(inside, SETTINGS.on_time_s)
-    return expected | transit_oracle.service(calls, 360, 90, SETTINGS.on_time_s)
+        for channel, band in BANDS.items():
+            key = series_id(name, "on_time_share", channel), start * 60_000_000, length * 60
+            expected[key] = transit_oracle.on_time(inside, band)
+    return expected | transit_oracle.service(calls, 360, 90, BANDS)
 
 
 def final(rows):

@@ -127,8 +127,8 @@ def headways(calls):
     }
 
 
-def service(found, window_s, step_s, band):
-    """Every window of every stop and route; keys are series, start in us and length."""
+def service(found, window_s, step_s, bands):
+    """Every window of every stop and route; keys are series, start in us and length. Bands by channel."""
     windows = defaultdict(list)
     for one in found:
         for name in (one["stop"], one["route"]):
@@ -140,16 +140,16 @@ def service(found, window_s, step_s, band):
         fields = {}
         if name.startswith("stop:"):
             delays = statistics([one["delay"] for one in calls])
-            fields["delay"] = {"kind": IndicatorKind.DELAY, **delays, "value": delays["p50"]}
-            fields["delay"]["receive_time"] = max(one["received"] for one in calls)
-            fields["on_time_share"] = on_time(calls, band)
+            fields["delay", None] = {"kind": IndicatorKind.DELAY, **delays, "value": delays["p50"]}
+            fields["delay", None]["receive_time"] = max(one["received"] for one in calls)
+            fields |= {("on_time_share", channel): on_time(calls, band) for channel, band in bands.items()}
         following = [one for one in calls if one["headway"] is not None]
         if following:
-            fields |= headways(following)
+            fields |= {(quantity, None): values for quantity, values in headways(following).items()}
         errors = [abs(one["arrival_delay"] - one["foreseen"]) for one in calls if one["foreseen"] is not None]
         if errors and name.startswith("route:"):
             mae = statistics(errors)
-            fields["delay_forecast_error"] = {"kind": IndicatorKind.DELAY, **mae, "value": mae["mean"]}
-        for quantity, values in fields.items():
-            expected[series_id(name, quantity), start * 1_000_000, window_s] = values
+            fields["delay_forecast_error", None] = {"kind": IndicatorKind.DELAY, **mae, "value": mae["mean"]}
+        for series, values in fields.items():
+            expected[series_id(name, *series), start * 1_000_000, window_s] = values
     return expected

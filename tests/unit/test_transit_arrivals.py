@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 CUT = ROOT / "tests/data/hsl_stop_arrivals_2022"
 WHOLE = [folder for above in ROOT.parents[:2] if (folder := above / "shared/data/hsl_stop_arrivals_2022").is_dir()]
 TOPICS = Topics("t", 4)
-EARLY_S, LATE_S = StreamsSettings().on_time_s
+BANDS = {"on_time_share": StreamsSettings().on_time_s, "on_time_share 0:300": (0, 300)}
 HOUR, STEP = 3600, 900
 FRAME_S = 600
 COLUMNS = ("kind", "n", "mean", "std", "p50", "p95", "p99", "value", "class_")
@@ -94,7 +94,8 @@ def streamed(arrivals):
     for output in outputs:
         if output.topic == TOPICS.series:
             info = json.loads(output.value)
-            names[info["series_id"]] = info["device_id"], info["quantity"]
+            quantity = " ".join(filter(None, (info["quantity"], info.get("channel"))))
+            names[info["series_id"]] = info["device_id"], quantity
         else:
             rows = Indicators.decode(output.value)
             starts = (rows.window_start // 1_000_000).tolist()
@@ -140,10 +141,12 @@ def test_delays_at_stops_have_the_quantiles_of_the_batch(arrivals, streamed):
     np.testing.assert_allclose(rows, list(expected.values()), rtol=1e-9, atol=1e-9)
 
 
-def test_on_time_shares_of_stops_and_routes_are_those_of_the_batch(arrivals, streamed):
-    calls = [(name(one), one.time, EARLY_S <= one.delay <= LATE_S) for name in (stop, route) for one in arrivals]
+@pytest.mark.parametrize("band", BANDS)
+def test_on_time_shares_of_stops_and_routes_are_those_of_the_batch(arrivals, streamed, band):
+    early_s, late_s = BANDS[band]
+    calls = [(name(one), one.time, early_s <= one.delay <= late_s) for name in (stop, route) for one in arrivals]
     expected = {key: (len(hits), 100 * sum(hits) / len(hits)) for key, hits in hours(calls).items()}
-    found = of(streamed, "on_time_share", IndicatorKind.ON_TIME)
+    found = of(streamed, band, IndicatorKind.ON_TIME)
     assert {key: (row["n"], row["value"]) for key, row in found.items()} == expected
 
 
