@@ -48,6 +48,7 @@ class Envelope:
         self.dtypes = [np.dtype(field.type.to_pandas_dtype()) for field in schema]
         self.names = list(schema.names)
         self._schema = schema
+        self._types = [field.type for field in schema]
         self._row_bytes = sum(dtype.itemsize for dtype in self.dtypes)
         self._around_bytes = len(self._written(1)) - sum(self._sizes(1))
         self._shape = lru_cache(_SHAPES_MAX)(self._make_shape)
@@ -73,6 +74,15 @@ class Envelope:
             np.frombuffer(frame, dtype, shape.rows, start)
             for dtype, (start, _) in zip(self.dtypes, shape.spans, strict=True)
         ]
+
+    def batch(self, frame: bytes, shape: Shape) -> pa.RecordBatch:
+        """The frame as Arrow would read it."""
+        data = pa.py_buffer(frame)
+        arrays = [
+            pa.Array.from_buffers(kind, shape.rows, [None, data.slice(start, stop - start)], 0)
+            for kind, (start, stop) in zip(self._types, shape.spans, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
     def columns_of_all(self, frames: Sequence[bytes], shapes: Sequence[Shape]) -> list[np.ndarray]:
         """The columns of many frames, one after the other; read-only."""

@@ -142,15 +142,26 @@ class _Columns:
         """
         envelope = cls.ENVELOPE
         shape = envelope.shape(data)
-        return cls._parsed(data) if shape is None else cls(*envelope.columns(data, shape))
+        if shape is None:  # another has written it, or it is bad
+            return cls(*(column.to_numpy() for column in cls.batch(data).columns))
+        return cls(*envelope.columns(data, shape))
 
     @classmethod
-    def _parsed(cls, data: bytes) -> Self:
-        """Columns of a frame that Arrow has to read, since another has written it or it is bad."""
+    def batch(cls, data: bytes) -> pa.RecordBatch:
+        """One frame as an Arrow batch without nulls.
+
+        Raises:
+            PoisonError: the frame is not what it should be, or has nulls where numbers belong.
+        """
+        envelope = cls.ENVELOPE
+        shape = envelope.shape(data)
+        if shape is not None:
+            return envelope.batch(data, shape)
         batch = decode(data, cls.SCHEMA)
-        if any(column.null_count for column in batch.columns):
-            raise PoisonError(Reason.BAD_FRAME, "a column of numbers holds nulls")
-        return cls(*(column.to_numpy() for column in batch.columns))
+        for name, column in zip(envelope.names, batch.columns, strict=True):
+            if column.null_count:
+                raise PoisonError(Reason.BAD_FRAME, f"column {name} holds nulls")
+        return batch
 
     @classmethod
     def decode_all(cls, frames: Sequence[bytes]) -> tuple[Self, np.ndarray]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-import pyarrow as pa
-
 from pulssi.errors import PoisonError, Reason
 from pulssi.topics import Content
 from storage.rows import Part, Pile, Taken, letter_of, parts_of
@@ -63,14 +60,15 @@ class Batch:
         self.spans[Place(record.topic, record.partition)] = span
         span.next_offset = record.offset + 1
         span.records += 1
-        for table, rows in parts:
-            pile = self.piles.setdefault(table, Pile())
-            pile.parts.append(rows)
+        for part in parts:
+            pile = self.piles.get(part.table)
+            if pile is None:
+                pile = self.piles[part.table] = Pile(part.table)
+            pile.parts.append(part.rows)
             pile.origins.append(record)
-            span.rows += len(rows)
-            self.rows += len(rows)
-            if "receive_time" in rows.schema.names:
-                span.newest_receive_time = max(span.newest_receive_time, _newest_us(rows))
+            span.rows += len(part.rows)
+            self.rows += len(part.rows)
+            span.newest_receive_time = max(span.newest_receive_time, part.newest_receive_time)
 
     def advance(self) -> dict[Place, Span]:
         """Where each partition stands once this batch is committed."""
@@ -86,8 +84,3 @@ def read(content: Content, record: Taken) -> tuple[list[Part], Reason | None]:
         return parts_of(content, record), None
     except PoisonError as error:
         return [Part(DEAD_LETTERS, letter_of(record, error.reason, error.detail))], error.reason
-
-
-def _newest_us(rows: pa.RecordBatch) -> int:
-    times: np.ndarray = rows.column("receive_time").to_numpy()
-    return int(times.max())

@@ -7,7 +7,7 @@ touch a row once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -16,10 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from pulssi.errors import PoisonError, Reason
-from pulssi.frames import INDICATORS as INDICATOR_FRAME
-from pulssi.frames import READINGS as READING_FRAME
 from pulssi.frames import VEHICLES as VEHICLE_FRAME
-from pulssi.frames import IndicatorKind, decode
+from pulssi.frames import IndicatorKind, Indicators, Readings, decode
 from pulssi.messages import AlertTransition, SeriesInfo
 from pulssi.times import US_PER_MS, parse_iso_us
 from pulssi.topics import VERSION, Content
@@ -51,11 +49,36 @@ class Taken(NamedTuple):
     headers: dict[str, bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row that came by itself: Arrow takes as long to make a batch of one as of fifty."""
+
+    values: Mapping[str, object]
+
+    def __len__(self) -> int:
+        return 1
+
+    def to_pylist(self) -> list[dict[str, object]]:
+        """As a batch of one row would be."""
+        return [dict(self.values)]
+
+
 class Part(NamedTuple):
-    """Rows for one table."""
+    """Rows for one table; those of one table are all batches or all single."""
 
     table: Table
-    rows: pa.RecordBatch
+    rows: pa.RecordBatch | Row
+
+    @property
+    def newest_receive_time(self) -> int:
+        """Of the rows, us UTC; 0 in tables that have none."""
+        if not self.table.is_received:
+            return 0
+        if isinstance(self.rows, Row):
+            time: int = self.rows.values["receive_time"]  # type: ignore[assignment]  # a column of whole numbers
+            return time
+        times: np.ndarray = self.rows.column("receive_time").to_numpy()
+        return int(times.max())
 
 
 @dataclass(slots=True)
@@ -63,16 +86,21 @@ class Pile:
     """All rows of one table in one transaction.
 
     Attributes:
+        table: whose rows.
         parts: in the order of their coming.
         origins: the record that each part came from.
     """
 
-    parts: list[pa.RecordBatch] = field(default_factory=list)
+    table: Table
+    parts: list[pa.RecordBatch | Row] = field(default_factory=list)
     origins: list[Taken] = field(default_factory=list)
 
     def rows(self) -> pa.RecordBatch:
         """One after the other."""
-        return self.parts[0] if len(self.parts) == 1 else pa.concat_batches(self.parts)
+        first = self.parts[0]
+        if isinstance(first, Row):
+            return pa.RecordBatch.from_pylist([part.values for part in self.parts], schema=self.table.schema)
+        return first if len(self.parts) == 1 else pa.concat_batches(self.parts)
 
     def origin(self, row: int) -> tuple[Taken, int]:
         """The record that a row of `rows` came from, and the number of the row in its part."""
@@ -94,7 +122,7 @@ def parts_of(content: Content, record: Taken) -> list[Part]:
 
 
 def _readings(record: Taken) -> list[Part]:
-    return [Part(READINGS, _complete(decode(record.value, READING_FRAME)))]
+    return [Part(READINGS, Readings.batch(record.value))]
 
 
 def _vehicles(record: Taken) -> list[Part]:
@@ -115,7 +143,7 @@ def _indicators(record: Taken) -> list[Part]:
     kinds = record.headers.get("kinds")
     if kinds == b"reading" and record.headers.get("flagged", b"0") == b"0":
         return []
-    batch = _complete(decode(record.value, INDICATOR_FRAME))
+    batch = Indicators.batch(record.value)
     kind = batch.column("kind").to_numpy()
     is_reading, settled = kind == IndicatorKind.READING, kind == IndicatorKind.FLAGS
     flagged = np.flatnonzero(settled | (is_reading & (batch.column("flags").to_numpy() != 0)))
@@ -132,14 +160,14 @@ def _indicators(record: Taken) -> list[Part]:
 def _series(record: Taken) -> list[Part]:
     if not record.value:  # a tombstone: the series is no longer announced, its readings stay
         return []
-    return [Part(SERIES, _one(SERIES, msgspec.structs.asdict(_json(record.value, SeriesInfo))))]
+    return [Part(SERIES, _row(SERIES, msgspec.structs.asdict(_json(record.value, SeriesInfo))))]
 
 
 def _alerts(record: Taken) -> list[Part]:
     transition = msgspec.structs.asdict(_json(record.value, AlertTransition))
     for name in ("evidence", "texts"):
         transition[name] = msgspec.json.encode(transition[name]).decode()
-    return [Part(ALERT_TRANSITIONS, _one(ALERT_TRANSITIONS, transition))]
+    return [Part(ALERT_TRANSITIONS, _row(ALERT_TRANSITIONS, transition))]
 
 
 def _dead_letter(record: Taken) -> list[Part]:
@@ -159,7 +187,7 @@ def _dead_letter(record: Taken) -> list[Part]:
         letter |= _place(heads["topic"], partition, offset) if known else own | {"source": "kafka"}
     else:
         letter |= own | {"source": "mqtt", "mqtt_topic": heads.get("mqtt_topic")}
-    return [Part(DEAD_LETTERS, _one(DEAD_LETTERS, letter))]
+    return [Part(DEAD_LETTERS, _row(DEAD_LETTERS, letter))]
 
 
 _DECODERS: dict[Content, Callable[[Taken], list[Part]]] = {
@@ -172,8 +200,8 @@ _DECODERS: dict[Content, Callable[[Taken], list[Part]]] = {
 }
 
 
-def letter_of(record: Taken, reason: Reason, detail: str) -> pa.RecordBatch:
-    """The dead letter of a record that the sink itself refuses, one row."""
+def letter_of(record: Taken, reason: Reason, detail: str) -> Row:
+    """The dead letter of a record that the sink itself refuses."""
     letter: dict[str, object] = {
         "reason": reason,
         "detail": text(detail.encode()),
@@ -181,7 +209,7 @@ def letter_of(record: Taken, reason: Reason, detail: str) -> pa.RecordBatch:
         "time": record.time_ms * US_PER_MS,
         "payload": record.value,
     }
-    return _one(DEAD_LETTERS, letter | _place(record.topic, record.partition, record.offset))
+    return _row(DEAD_LETTERS, letter | _place(record.topic, record.partition, record.offset))
 
 
 def letter_id(topic: str, partition: int | None, offset: int | None) -> str:
@@ -263,15 +291,16 @@ def _json(data: bytes, kind: type[Message]) -> Message:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
         raise PoisonError(Reason.BAD_SCHEMA, str(error)) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise PoisonError(Reason.BAD_JSON, str(error)) from error
 
 
-def _one(table: Table, row: dict[str, object]) -> pa.RecordBatch:
-    try:
-        return pa.RecordBatch.from_pylist([row], schema=table.schema)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError) as error:
-        raise PoisonError(Reason.BAD_RECORD, str(error)) from error
+def _row(table: Table, values: dict[str, object]) -> Row:
+    for name, bits in table.bits.items():
+        number = values.get(name)
+        if isinstance(number, int) and not -(1 << bits - 1) <= number < 1 << bits - 1:
+            raise PoisonError(Reason.BAD_RECORD, f"{name} = {number} does not fit into {bits} bits")
+    return Row(values)
 
 
 def _place(topic: str, partition: int | None, offset: int | None) -> dict[str, object]:

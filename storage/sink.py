@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import psycopg
@@ -35,7 +35,7 @@ from storage.retention import Retention
 from storage.rows import Taken
 from storage.writer import Latencies, Writer, Written, latencies_of
 
-_POLL_RECORDS = 64
+_POLL_RECORDS = 500
 _FETCH_MIN_BYTES = 1 << 20
 _SHOW_S = 1.0
 _SILENCE_S = 5.0
@@ -155,8 +155,7 @@ class Sink:
                 self._move(consumer)
                 return
             for partition, records in fetched.items():
-                for record in records:
-                    self._take(consumer, partition, record)
+                self._take(consumer, partition, records)
             if not fetched or time.monotonic() - self._begun > delay_ms / 1000:
                 break
             wait_ms = 0
@@ -198,33 +197,33 @@ class Sink:
             return
         self._log.info("assigned", partitions=sorted(f"{place.topic}/{place.partition}" for place in places))
 
-    def _take(self, consumer: KafkaConsumer, partition: TopicPartition, record: Any) -> None:
-        """Decode one record into the batch, which is written first when there is no room."""
-        taken = _taken(record)
-        place = Place(taken.topic, taken.partition)
-        span = self._spans.get(place)
-        if span is None:
-            return
-        if taken.offset != span.next_offset:
-            self._gap(span, taken)
-        parts, refused = read(self._contents[taken.topic], taken)
-        if self._batch.rows and self._batch.rows + sum(len(part.rows) for part in parts) > self._rows_max:
-            self._flush(consumer)
+    def _take(self, consumer: KafkaConsumer, partition: TopicPartition, records: Sequence[Any]) -> None:
+        """Decode some records of one partition into the batch, which is written when there is no more room."""
+        place = Place(partition.topic, partition.partition)
+        content, log_end = self._contents[place.topic], consumer.highwater(partition)
+        received = 0
+        for record in map(_taken, records):
             span = self._spans.get(place)
             if span is None:
-                return
-        if not self._batch.spans:
-            self._begun = self._heard = time.monotonic()
-            self._kafka.back()
-        span.log_end = consumer.highwater(partition)
-        self._batch.add(taken, parts, span)
-        self._metrics.received("kafka", self._contents[taken.topic], sum(len(part.rows) for part in parts))
-        if refused is not None:
-            self._metrics.dropped(refused)
-
-    @property
-    def _rows_max(self) -> int:
-        return self._settings.sink.batch_rows_max
+                break
+            if record.offset != span.next_offset:
+                self._gap(span, record)
+            parts, refused = read(content, record)
+            rows = sum(len(part.rows) for part in parts)
+            if self._batch.rows and self._batch.rows + rows > self._settings.sink.batch_rows_max:
+                self._flush(consumer)
+                span = self._spans.get(place)
+                if span is None:
+                    break
+            if not self._batch.spans:
+                self._begun = self._heard = time.monotonic()
+                self._kafka.back()
+            span.log_end = log_end
+            self._batch.add(record, parts, span)
+            received += rows
+            if refused is not None:
+                self._metrics.dropped(refused)
+        self._metrics.received("kafka", content, received)
 
     def _gap(self, span: Span, record: Taken) -> None:
         """Records are not there any more: natural in a compacted topic and for a new sink, else a loss."""

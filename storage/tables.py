@@ -51,6 +51,16 @@ class Table:
         return tuple("timestamptz" if is_time(one.name) else _SQL_TYPES[one.type] for one in self.schema)
 
     @cached_property
+    def bits(self) -> dict[str, int]:
+        """Width of each column of whole numbers."""
+        return {one.name: one.type.bit_width for one in self.schema if pa.types.is_signed_integer(one.type)}
+
+    @cached_property
+    def is_received(self) -> bool:
+        """Whether the rows know when they were received."""
+        return "receive_time" in self.schema.names
+
+    @cached_property
     def statement(self) -> str:
         """The INSERT; its parameters are the columns as arrays."""
         names = ", ".join(f'"{name}"' for name in self.schema.names)
@@ -60,6 +70,12 @@ class Table:
             f"INSERT INTO {self.name} AS old ({names}) SELECT {values} FROM unnest({arrays}) AS new ({names}) "  # noqa: S608  names of ours
             f"ON CONFLICT ({', '.join(self.key)}) {self._action}"
         )
+
+    @cached_property
+    def copying(self) -> str:
+        """The COPY of rows that are known to be new."""
+        names = ", ".join(f'"{name}"' for name in self.schema.names)
+        return f"COPY {self.name} ({names}) FROM STDIN (FORMAT binary)"
 
     def _cast(self, name: str) -> str:
         return f"::{self.casts[name]}" if name in self.casts else ""

@@ -18,13 +18,14 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 from pulssi.errors import ConfigurationError, FencedError, Reason
-from pulssi.times import US_PER_S, us_datetime
-from storage.arrays import BinaryArray, binary_array
+from pulssi.times import US_PER_S, datetime_us, us_datetime
+from storage.arrays import BinaryArray, binary_array, binary_rows
 from storage.batch import Batch, Place, Span
 from storage.database import Connection, is_transient
 from storage.latency import bucket_of
-from storage.rows import follow, letter_of, order
-from storage.tables import ALERT_TRANSITIONS, DEAD_LETTERS, PARTITIONED, Table
+from storage.newest import NOTHING, Newest
+from storage.rows import Pile, Row, follow, letter_of, order
+from storage.tables import ALERT_TRANSITIONS, DEAD_LETTERS, PARTITIONED, READINGS, Table
 from storage.tiers import Tier, tier_of
 
 Latencies = Counter[tuple[str, int, int]]
@@ -73,10 +74,12 @@ _OUTBOX = """
         SELECT FROM outbox AS told WHERE told.subscription_id = wish.subscription_id AND told.alert_id = step.alert_id))
     FOR KEY SHARE OF wish
     ON CONFLICT DO NOTHING"""
+_WISHES = "SELECT FROM subscriptions WHERE active LIMIT 1"
 _COUNT_LATENCY = """
     INSERT INTO latency_counts AS old (what, minute, bucket, n)
     SELECT * FROM unnest(%s::text[], %s::timestamptz[], %s::smallint[], %s::bigint[])
     ON CONFLICT (what, minute, bucket) DO UPDATE SET n = old.n + excluded.n"""
+_NEWEST = "SELECT series_id, event_time FROM latest WHERE series_id = ANY(%s)"
 _DAY_US = 86_400 * US_PER_S
 _DAYS = range(10_957, 47_482)
 """Days since 1970 that the tables take: 2000-01-01 to 2099-12-31."""
@@ -132,6 +135,7 @@ class Writer:
         self._connection: Connection | None = None
         self._tier: Tier | None = None
         self._days: dict[Table, set[int]] = {}
+        self._newest = Newest()
 
     def close(self) -> None:
         """Close the connection; the next call makes a new one."""
@@ -146,6 +150,7 @@ class Writer:
             psycopg.Error: nothing has changed; transient errors are to be tried again.
         """
         found = {}
+        self._newest.clear()
         connection = self._open()
         with connection.transaction():
             for place in sorted(places):  # everybody in the same order: nobody waits in a circle
@@ -170,15 +175,21 @@ class Writer:
         connection = self._open()
         if careful:
             self._days.clear()
+            self._newest.clear()
         try:
             self._ensure_days(connection, batch)
             with connection.transaction():
                 if not self._advance(connection, batch.spans):
                     return Written(again=True)
-                written = _Transaction(connection, careful=careful).rows(batch)
+                transaction = _Transaction(connection, self._newest, careful=careful)
+                written = transaction.rows(batch)
                 _count(connection, latencies)
+            self._newest.follow(*transaction.readings)
         except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
             raise ConfigurationError(f"the database refuses what this version does: {error}") from error
+        except psycopg.Error:
+            self._newest.clear()
+            raise
         return written
 
     def _open(self) -> Connection:
@@ -187,6 +198,7 @@ class Writer:
             self._connection.adapters.register_dumper(BinaryArray, _BinaryArrayDumper)
             self._tier = tier_of(self._connection)
             self._days.clear()
+            self._newest.clear()
         return self._connection
 
     def _advance(self, connection: Connection, spans: Mapping[Place, Span]) -> bool:
@@ -228,7 +240,7 @@ class Writer:
         for table, column in PARTITIONED.items():
             if table not in batch.piles:
                 continue
-            times = np.concatenate([part.column(column).to_numpy() for part in batch.piles[table].parts])
+            times = batch.piles[table].rows().column(column).to_numpy()
             days = {day for day in np.unique(times // _DAY_US).tolist() if day in _DAYS}
             missing = days - self._days.setdefault(table, set())
             if missing:
@@ -239,13 +251,19 @@ class Writer:
 
 
 class _Transaction:
-    """The rows of one batch inside the open transaction."""
+    """The rows of one batch inside the open transaction.
 
-    def __init__(self, connection: Connection, *, careful: bool) -> None:
+    Attributes:
+        readings: series and event time of the readings that it holds.
+    """
+
+    def __init__(self, connection: Connection, newest: Newest, *, careful: bool) -> None:
+        self.readings: tuple[np.ndarray, np.ndarray] = (np.empty(0, np.int64), np.empty(0, np.int64))
         self._connection = connection
+        self._newest = newest
         self._careful = careful
         self._written = Written()
-        self._letters: dict[str, pa.RecordBatch] = {}
+        self._letters: dict[object, Row] = {}
 
     def rows(self, batch: Batch) -> Written:
         """Write every pile, what follows from it, and the dead letters of what was refused."""
@@ -255,7 +273,7 @@ class _Transaction:
             for row, why in refused:
                 record, number = pile.origin(row)
                 letter = letter_of(record, Reason.BAD_RECORD, f"row {number}: {why}")
-                self._letters.setdefault(letter.column("dead_letter_id")[0].as_py(), letter)
+                self._letters.setdefault(letter.values["dead_letter_id"], letter)
                 self._written.refused[Reason.BAD_RECORD] += 1
             if len(kept) == 0:
                 continue
@@ -265,8 +283,8 @@ class _Transaction:
                 self._insert(*part)
             if table is ALERT_TRANSITIONS:
                 self._alerts(kept)
-        for letter in self._letters.values():
-            self._execute(DEAD_LETTERS, letter)
+        if self._letters:
+            self._execute(DEAD_LETTERS, Pile(DEAD_LETTERS, list(self._letters.values())).rows())
         return self._written
 
     def _insert(self, table: Table, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, list[tuple[int, str]]]:
@@ -274,12 +292,40 @@ class _Transaction:
         chosen = order(table, rows)
         ordered = rows if chosen is None else rows.take(chosen)
         if not self._careful:
-            self._execute(table, ordered)
+            if table is READINGS:
+                self._readings(ordered)
+            else:
+                self._execute(table, ordered)
             return ordered, []
         refused = self._bisect(table, ordered, 0)
         kept = np.setdiff1d(np.arange(len(ordered)), [row for row, _why in refused])
         numbers = np.arange(len(rows)) if chosen is None else chosen
         return ordered.take(kept), [(int(numbers[row]), why) for row, why in refused]
+
+    def _readings(self, ordered: pa.RecordBatch) -> None:
+        """Copy the readings that are known to be new; the others may be there already."""
+        columns = [column.to_numpy() for column in ordered.columns]
+        series, times = self.readings = columns[0], columns[1]
+        self._learn(self._newest.unknown(series))
+        new = self._newest.are_new(series, times)
+        old = np.flatnonzero(~new)
+        new[1:] &= (series[1:] != series[:-1]) | (times[1:] != times[:-1])  # the first of several wins
+        if new.any():
+            with self._connection.cursor() as cursor:
+                with cursor.copy(READINGS.copying) as copy:
+                    copy.write(binary_rows([column[new] for column in columns], READINGS.sql_types))
+                self._written.stored[READINGS.name] += cursor.rowcount
+        if len(old):
+            self._execute(READINGS, ordered.take(old))
+
+    def _learn(self, series: np.ndarray) -> None:
+        """How far series are stored that we have not met before."""
+        if len(series) == 0:
+            return
+        times = np.full(len(series), NOTHING)
+        for one, time in self._connection.execute(_NEWEST, (series.tolist(),)):
+            times[np.searchsorted(series, one)] = datetime_us(time)
+        self._newest.learn(series, times)
 
     def _bisect(self, table: Table, rows: pa.RecordBatch, first: int) -> list[tuple[int, str]]:
         """Numbers of the rows that the database refuses, with its words; all others are written."""
@@ -308,6 +354,8 @@ class _Transaction:
             "sequences": steps.column("sequence").to_pylist(),
         }
         self._connection.execute(_ALERTS, (values["alert_ids"],))
+        if self._connection.execute(_WISHES).fetchone() is None:
+            return
         for state in ("firing", "resolved"):
             self._connection.execute(_OUTBOX, {**values, "state": state})
 

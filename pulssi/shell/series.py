@@ -36,7 +36,7 @@ class SeriesTopic:
             return
         try:
             self._add(self._decoder.decode(value))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._metrics.error("bad_series")
             self._log.error("bad_series", key=key.decode(errors="replace"), error=str(error))
 

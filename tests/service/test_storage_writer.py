@@ -86,6 +86,45 @@ def test_readings_once_and_the_newest_of_each_series(feed, owner, careful):
     ]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_first_of_each_reading_stays_whatever_is_sent_again_and_whoever_writes(tier_database, owner, seed):
+    rng = np.random.default_rng(seed)
+    feed, stored, sent = Feed(tier_database), {}, 0
+    for _ in range(25):
+        if rng.random() < 0.2:  # another sink takes over
+            feed.writer.close()
+            feed = Feed(tier_database)
+        size = int(rng.integers(1, 9))
+        series = rng.integers(1, 4, size).tolist()
+        times = (sent // 2 + rng.integers(-9, 9, size)).tolist()
+        values = [float(sent + i) for i in range(size)]
+        sent += size
+        before = len(stored)
+        for key, value in zip(zip(series, times, strict=True), values, strict=True):
+            stored.setdefault(key, value)
+        written = feed((Content.READINGS, readings(series, times, values).encode()))
+        assert written.stored["readings"] == len(stored) - before
+    feed.writer.close()
+    found = rows(owner, f"SELECT series_id, {seconds('event_time')}, value FROM readings")
+    assert {(one, time): value for one, time, value in found} == stored
+
+
+def test_a_reading_that_somebody_else_has_written_meanwhile_stops_nothing(feed, owner):
+    feed((Content.READINGS, readings([1], [1], [1.0]).encode()))
+    owner.execute(
+        "INSERT INTO readings "
+        "SELECT series_id, event_time + interval '5 s', receive_time, 5, quality, seq FROM readings"
+    )
+    batch = feed.batch((Content.READINGS, readings([1, 1], [6, 7], [6.0, 7.0]).encode()))
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        feed.writer.write(batch, {})
+    assert rows(owner, "SELECT next_offset FROM offsets") == [(1,)]
+    assert feed.write(batch, careful=True).stored == {"readings": 1, "latest": 1}
+    again = feed((Content.READINGS, readings([1, 1, 1], [6, 7, 8], [9.0, 9.0, 9.0]).encode()))
+    assert again.stored == {"readings": 1, "latest": 1}
+    assert rows(owner, "SELECT value FROM readings ORDER BY event_time") == [(1.0,), (5.0,), (7.0,), (9.0,)]
+
+
 def test_every_column_of_a_reading(feed, owner):
     one = readings([-(2**63)], [7], [0.1], receive=T0 + 5)
     one.quality[:], one.seq[:] = 65535, 2**40

@@ -1,5 +1,8 @@
 """Binary arrays are those that psycopg itself would send, value by value."""
 
+import struct
+
+import numpy as np
 import psycopg
 import pyarrow as pa
 import pytest
@@ -9,7 +12,7 @@ from psycopg.adapt import PyFormat, Transformer
 from psycopg.types.numeric import Int2, Int4, Int8
 
 from pulssi.times import us_datetime
-from storage.arrays import ELEMENTS, binary_array
+from storage.arrays import ELEMENTS, binary_array, binary_rows
 
 WRAP = {"smallint": Int2, "integer": Int4, "bigint": Int8}
 ARROW = {
@@ -77,3 +80,19 @@ def test_narrower_arrow_types_widen():
     assert made.data == by_psycopg([1, 65535], "integer")
     made = binary_array(pa.array([-1, None], pa.int8()), "smallint")
     assert made.data == by_psycopg([-1, None], "smallint")
+
+
+@given(
+    st.lists(
+        st.tuples(*(VALUES[name] for name in ("bigint", "timestamptz", "double precision", "integer"))), max_size=5
+    )
+)
+def test_rows_are_those_that_psycopg_would_copy(rows):
+    types = ("bigint", "timestamptz", "double precision", "integer")
+    columns = [np.array([row[i] for row in rows], ARROW[name].to_pandas_dtype()) for i, name in enumerate(types)]
+    expected = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+    for number, time, value, small in rows:
+        wrapped = (Int8(number), us_datetime(time), value, Int4(small))
+        cells = [bytes(Transformer().get_dumper(one, PyFormat.BINARY).dump(one)) for one in wrapped]
+        expected += struct.pack(">h", 4) + b"".join(struct.pack(">i", len(cell)) + cell for cell in cells)
+    assert binary_rows(columns, types) == expected + b"\xff\xff"

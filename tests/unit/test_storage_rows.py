@@ -131,6 +131,8 @@ def test_an_alert_carries_its_evidence_as_json():
         (Content.VEHICLES, readings([1], [1]).encode(), Reason.BAD_FRAME),
         (Content.INDICATORS, b"\xff\xff\xff\xff\x10\x00\x00\x00", Reason.BAD_FRAME),
         (Content.SERIES, b"{", Reason.BAD_JSON),
+        (Content.SERIES, series(1, name="x").replace(b'"x"', b'"\\ud800"'), Reason.BAD_JSON),
+        (Content.SERIES, series(1, name="x").replace(b'"x"', b'"\xed\xa0\x80"'), Reason.BAD_JSON),
         (Content.SERIES, b'{"series_id": 1}', Reason.BAD_SCHEMA),
         (Content.SERIES, series(1).replace(b"1", b"9" * 19, 1), Reason.BAD_RECORD),
         (Content.ALERT, b"[]", Reason.BAD_SCHEMA),
@@ -211,7 +213,7 @@ def test_only_vehicles_with_a_place_are_on_the_map():
 
 
 def test_a_pile_knows_where_each_row_came_from():
-    pile = Pile()
+    pile = Pile(READINGS)
     records = [taken(b"", Content.READINGS, offset=offset) for offset in range(3)]
     for record, length in zip(records, (2, 1, 3), strict=True):
         pile.parts.append(pa.RecordBatch.from_pydict({"x": np.zeros(length)}))
@@ -219,6 +221,35 @@ def test_a_pile_knows_where_each_row_came_from():
     assert len(pile.rows()) == 6
     places = [(pile.origin(row)[0].offset, pile.origin(row)[1]) for row in range(6)]
     assert places == [(0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (2, 2)]
+
+
+def test_rows_that_came_one_by_one_are_a_batch_in_their_order():
+    pile = Pile(SERIES)
+    for number in (3, 1, 2):
+        [part] = parts_of(Content.SERIES, taken(series(number, channel="1"), Content.SERIES))
+        pile.parts.append(part.rows)
+        pile.origins.append(taken(b"", Content.SERIES, offset=number))
+    assert pile.rows().schema == SERIES.schema
+    assert pile.rows().column("series_id").to_pylist() == [3, 1, 2]
+    assert [pile.origin(row)[0].offset for row in range(3)] == [3, 1, 2]
+    assert pile.rows().to_pylist()[0] == pile.parts[0].to_pylist()[0]
+
+
+def test_the_receive_time_of_a_part_is_the_newest_of_its_rows():
+    frame = readings([1, 2], [1, 2], receive=T0 + 7).encode()
+    [part] = parts_of(Content.READINGS, taken(frame, Content.READINGS))
+    assert part.newest_receive_time == T0 + 7
+    step = transition(state="firing")
+    [part] = parts_of(Content.ALERT, taken(to_json(step), Content.ALERT))
+    assert part.newest_receive_time == step.receive_time
+    [part] = parts_of(Content.SERIES, taken(series(1), Content.SERIES))
+    assert part.newest_receive_time == 0
+
+
+@pytest.mark.parametrize("number", [-(2**31), 2**31 - 1])
+def test_numbers_at_the_edge_of_their_column_are_taken(number):
+    step = to_json(transition()).replace(b'"sequence":0', b'"sequence":%d' % number)
+    assert only(Content.ALERT, step)["rows"][0]["sequence"] == number
 
 
 def test_a_batch_moves_its_partitions_on():
