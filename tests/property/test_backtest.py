@@ -163,7 +163,7 @@ def test_what_was_expected_is_what_the_detector_of_the_streams_expected():
 
     trace = Trace(detector, lambda _series: True)
     recorded_outcome(LATENCY, detector, only=1500, seen=seen)
-    expected = trace.expected(wanted[0])
+    expected = trace.expected(wanted[:1])[wanted[0]]
     assert dict(zip(expected.time.tolist(), expected.score.tolist(), strict=True)) == scores
     assert (expected.low <= expected.high).all()
     assert expected.at(int(expected.time[7])) == (expected.low[7], expected.high[7])

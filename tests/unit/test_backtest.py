@@ -1,10 +1,12 @@
 """What would have fired: hand-computed cases through the processors of production, and what is told of them."""
 
+import itertools
 import json
 import re
 import struct
 import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import structlog
 from alerts.rules import Rule
 from pulssi import cli
 from pulssi.commands.backtest.core import Batching
-from pulssi.commands.backtest.plot import thinned
+from pulssi.commands.backtest.plot import broken, thinned
 from pulssi.commands.backtest.report import shown_range
 from pulssi.settings import Settings
 from tests.fixtures.air import info
@@ -150,7 +152,7 @@ def test_the_table_and_the_summary_of_a_rule_written_in_toml(pulssi, tmp_path):
         "\u2264 50",
     ]
     assert "värde" in row
-    assert summary.startswith("inline: 1 fired, 2\u00a0min in alarm, 0 only pending; 1 series in scope, 7 readings")
+    assert summary.startswith("inline: 1 fired, 2\u00a0min in alarm, 0 only pending; 1 series looked at, 7 readings")
 
 
 def test_json_is_one_object(pulssi, tmp_path):
@@ -196,7 +198,7 @@ def test_refused_messages_and_an_empty_scope_are_said(pulssi, tmp_path):
     code, out, err = pulssi("no2-alert", "a.csv")
     assert code == 0
     assert err.splitlines() == [
-        "pulssi: messages refused: 1 bad_device_id",
+        "pulssi: refused: 1 bad_device_id",
         "pulssi: nothing in these data is in the scope of no2-alert",
     ]
     assert out.startswith("no2-alert: 0 fired")
@@ -294,14 +296,65 @@ def test_thinning_keeps_every_extreme_and_the_order():
     assert np.array_equal(thinned(time[:100], value[:100])[1], value[:100])
 
 
+def test_no_line_leads_through_a_silence():
+    time, value = np.array([0, 10, 20, 500, 510]), np.arange(5.0)
+    t, v = broken(time, value)
+    assert t.tolist() == [0, 10, 20, 499, 500, 510]
+    assert np.isnan(v).tolist() == [False, False, False, True, False, False]
+    assert [len(one) for one in broken(time[:1], value[:1])] == [1, 1]
+
+
+def test_a_plot_of_nothing_is_said_and_not_drawn(pulssi, tmp_path):
+    (tmp_path / "a.csv").write_text(table(1))
+    code, _, err = pulssi("no2-alert", "a.csv", "--plot", "a.png")
+    assert code == 0
+    assert "a.png is not drawn: no2-alert looked at nothing in these data" in err
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_a_plot_shows_the_series_with_most_alarms_first_and_says_what_it_leaves_out(pulssi, tmp_path):
+    lines = ["time,device,value"]
+    for minute, device in itertools.product(range(4), range(9)):
+        high = 99 if minute % 2 and (minute, device) in {(1, 7), (3, 7), (1, 3)} else 1
+        lines.append(f"2026-03-01T00:0{minute}:00Z,dev-{device},{high}")
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    _, _, err = pulssi("threshold = { above = 50 }", "a.csv", "--plot", "a.svg")
+    assert "a.svg shows 8 of 9 series: choose with --series" in err
+    shown = re.findall(r'id="value-(dev-\d)', (tmp_path / "a.svg").read_text())
+    assert shown == [f"dev-{device}" for device in (7, 3, 0, 1, 2, 4, 5, 6)]
+
+
+def test_a_silence_is_shaded_on_every_series_of_its_device(pulssi, tmp_path):
+    rows = "".join(f"2026-03-01T0{hour}:00:00Z,a,{word},,1\n" for hour in (0, 3) for word in ("no2", "o3"))
+    (tmp_path / "a.csv").write_text("time,device,quantity,channel,value\n" + rows)
+    code, out, _ = pulssi("no_data = { after_s = 3600 }", "a.csv", "--plot", "a.svg", "--json")
+    told = json.loads(out)
+    assert (code, told["firing"], told["alerts"][0]["series"], told["series"]) == (0, 1, "a", 2)
+    assert told["alerts"][0]["expected"] == [None, 3600]
+    assert len(re.findall(r'id="alarm-1-a/', (tmp_path / "a.svg").read_text())) == 2
+
+
+def test_an_anomaly_tells_what_was_expected(pulssi):
+    file = Path(__file__).parents[1] / "data/nab/data/artificialWithAnomaly/art_daily_jumpsup.csv.gz"
+    told = json.loads(pulssi("anomaly", file, "--score", "0.9999", "--json", "--plot", "a.png")[1])
+    assert told["firing"] > 0
+    for one in told["alerts"]:
+        low, high = one["expected"]
+        assert low < high
+        assert one["value"] is not None
+    assert any(not one["expected"][0] <= one["value"] <= one["expected"][1] for one in told["alerts"])
+
+
 @pytest.mark.parametrize(
-    ("bounds", "expected"),
+    ("bounds", "unit", "expected"),
     [
-        ((None, None), "\u2013"),
-        ((None, 5.5), "\u2264 5,5"),
-        ((3, None), "\u2265 3"),
-        ((-1, 1000), "\u22121 \u2026 1\u00a0000"),
+        ((None, None), "1", "\u2013"),
+        ((None, 5.5), "1", "\u2264 5,5"),
+        ((3, None), "1", "\u2265 3"),
+        ((-1, 1000), "1", "\u22121 \u2026 1\u00a0000"),
+        ((None, 900), "s", "\u2264 15\u00a0min"),
+        ((40, 45.5), "ug/m3", "40\u00a0µg/m³ \u2026 45,5\u00a0µg/m³"),
     ],
 )
-def test_ranges_in_words(bounds, expected):
-    assert shown_range(bounds, "fi") == expected
+def test_ranges_in_words(bounds, unit, expected):
+    assert shown_range(bounds, unit, "fi") == expected

@@ -11,7 +11,7 @@ import pytest
 from pulssi.errors import ConfigurationError
 from pulssi.series import hash64, series_id
 from pulssi.times import parse_iso_us
-from simulators.recordings import SHIPPED, device_id, read, rebased, shipped
+from simulators.recordings import SHIPPED, device_id, form_of, read, rebased, shipped
 from simulators.recordings.hfp import move_start
 
 MINUTE_US = 60_000_000
@@ -198,6 +198,56 @@ def test_missing_values_are_left_out_not_sent_as_numbers(tmp_path):
     assert payload["co"] == 2600
     assert payload["t"] == parse_iso_us("2004-03-10T17:00:00Z") // 1000
     assert "nox" not in payload
+
+
+def test_a_csv_file_may_hold_many_series(tmp_path):
+    file = tmp_path / "many.csv"
+    file.write_text(
+        "time,device,quantity,channel,value\n"
+        "2026-03-01T02:00:00+02:00,a,no2,inlet,7.5\n2026-03-01 00:00:01,,,,8\n2026-03-01T00:00:02Z,b,flow,,\n"
+    )
+    first, second = (record.message(0, 1) for record in read([file], "csv", quantity="pm10").records)
+    assert first.topic == b"pulssi/v1/air/a/readings"
+    assert json.loads(first.payload) == {"t": 1772323200000, "no2/inlet": 7.5, "seq": 1}
+    assert first.readings == ((series_id("a", "no2", "inlet"), 1772323200 * 10**6, 7.5),)
+    assert second.topic == b"pulssi/v1/air/csv-many/readings"
+    assert json.loads(second.payload) == {"t": 1772323201000, "pm10": 8, "seq": 1}
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ("time,value\n2026-03-01T00:00:00Z\n", "line 2 is short"),
+        ("time,quantity,value\n2026-03-01T00:00:00Z,love,1\n", "line 2: there is no quantity 'love'"),
+        ("time,value\nyesterday,1\n", "yesterday"),
+        ("time,value\n2026-03-01T00:00:00Z,inf\n", "no measured value"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_named(tmp_path, rows, problem):
+    file = tmp_path / "x.csv"
+    file.write_text(rows)
+    with pytest.raises(ConfigurationError, match=problem):
+        read([file], "csv")
+
+
+def test_the_format_of_a_file_is_told_by_what_it_begins_with(tmp_path):
+    for form, (_, paths) in SHIPPED.items():
+        assert {form_of(path) for path in paths} == {form}
+    for form, text in (
+        ("csv", "timestamp,value\n"),
+        ("csv", "device,time,value\n"),
+        ("tms", ' {"dataUpdatedTime": "x"}'),
+        ("beijing", "No,year,month,day,hour,PM2.5\n"),
+        ("uci", "Date,Time,CO_GT\n"),
+    ):
+        file = tmp_path / form
+        file.write_text(text)
+        assert form_of(file) == form
+    (tmp_path / "empty").write_text("")
+    with pytest.raises(ConfigurationError, match="nothing tells its format"):
+        form_of(tmp_path / "empty")
+    with pytest.raises(ConfigurationError, match="Is a directory"):
+        form_of(tmp_path)
 
 
 def test_a_file_of_another_format_is_named_with_what_is_wrong(tmp_path):

@@ -63,11 +63,8 @@ def backtest(
 
 
 def _say(report: Report, *, as_json: bool) -> None:
-    if report.refused:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in report.refused.most_common())
-        typer.echo(f"pulssi: messages refused: {reasons}", err=True)
-    if not report.series:
-        typer.echo(f"pulssi: nothing in these data is in the scope of {report.rule.id}", err=True)
+    for note in report.notes:
+        typer.echo(f"pulssi: {note}", err=True)
     if as_json:
         typer.echo(json.dumps(report.as_dict(), ensure_ascii=False))
         return

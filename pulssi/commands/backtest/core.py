@@ -53,7 +53,7 @@ class Outcome:
         transitions: steps of alerts, in the order of the records behind them; those of one call by partition.
         readings: how many were taken in.
         vehicle_events: how many were taken in.
-        refused: records that streams or alerts could not read, by reason.
+        refused: records that streams or alerts could not read, and what met a bound of theirs, by reason.
         first: oldest receive time, us; None when nothing came.
         end: where the clock stood at the end, us.
     """
@@ -250,6 +250,9 @@ class _Partition:
         last, self._clock = self._clock, end
         for now in (last, end):
             self._hear(self._alerts.tick(now))
+        self._run.outcome.refused.update(self._alerts.board.refused)
+        if self._readings.counts.without_state:
+            self._run.outcome.refused["readings_without_state"] += self._readings.counts.without_state
 
     def _record(self, topic: str, value: bytes) -> Record:
         offset = self._offsets[topic]

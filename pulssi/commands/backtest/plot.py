@@ -20,6 +20,10 @@ PANELS_MAX: Final = 8
 
 _BINS = 2000
 """Stretches of time of which the least and the greatest value are drawn: about two a pixel."""
+_SILENT_STEPS = 20
+"""Usual steps of a series after which its line is broken."""
+_DOTS_MAX = 200
+"""Values that are few enough to be marked each."""
 _WIDTH_IN, _PANEL_IN = 12.0, 2.8
 _LINE, _LEVEL, _CLEAR, _ALARM, _BAND = "#1f4e79", "#b3261e", "#8a6d00", "#e8590c", "#7fb069"
 
@@ -64,9 +68,11 @@ def draw(path: Path, title: str, panels: Sequence[Panel], rule: Rule, end: int) 
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "pulssi"}):
         figure = Figure(figsize=(_WIDTH_IN, 0.6 + _PANEL_IN * len(panels)), layout="constrained")
         FigureCanvasAgg(figure)
-        figure.suptitle(title)
-        for axes, panel in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+        figure.suptitle(title.replace("; ", "\n"), fontsize="medium")
+        all_axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+        for axes, panel in zip(all_axes, panels, strict=True):
             _draw_panel(axes, panel, rule, end)
+        all_axes[-1].set_xlabel("UTC")
         metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
         figure.savefig(path, format=path.suffix.lower().removeprefix("."), dpi=120, metadata=metadata)
 
@@ -74,8 +80,9 @@ def draw(path: Path, title: str, panels: Sequence[Panel], rule: Rule, end: int) 
 def _draw_panel(axes: Any, panel: Panel, rule: Rule, end: int) -> None:
     if panel.expected is not None:
         _draw_expected(axes, panel.expected)
-    time, value = thinned(panel.points.time, panel.points.value)
-    axes.plot(_moments(time), value, color=_LINE, linewidth=0.9, gid=f"value-{panel.title}")
+    time, value = broken(*thinned(panel.points.time, panel.points.value))
+    marker = "." if len(time) < _DOTS_MAX else None
+    axes.plot(_moments(time), value, color=_LINE, marker=marker, linewidth=0.9, gid=f"value-{panel.title}")
     if rule.threshold:
         axes.axhline(rule.limit, color=_LEVEL, linestyle="--", linewidth=1, label="level")
         if rule.threshold.clear is not None:
@@ -123,6 +130,15 @@ def thinned(time: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray
     ends = np.append(starts[1:], len(order)) - 1
     kept = np.unique(np.concatenate((order[starts], order[ends])))
     return time[kept], value[kept]
+
+
+def broken(time: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same with a NaN in each silence, so that no line leads through it."""
+    steps = np.diff(time)
+    if not len(steps):
+        return time, value
+    silences = np.flatnonzero(steps > _SILENT_STEPS * np.median(steps)) + 1
+    return np.insert(time, silences, time[silences] - 1), np.insert(value, silences, np.nan)
 
 
 def _moments(time: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from alerts.rules import Rule
-from alerts.texts import ZONE, Language, duration, measured, number
+from alerts.texts import ZONE, Language, duration, measured
 from pulssi.messages import AlertState, AlertTransition
 from pulssi.times import US_PER_S, iso, us_datetime
 
@@ -61,9 +61,10 @@ def alarms(transitions: Iterable[AlertTransition], rule: Rule) -> list[Alarm]:
 
 
 def _expected(rule: Rule) -> Range:
-    if rule.threshold is None:
-        return None, None
-    return (None, rule.limit) if rule.threshold.above is not None else (rule.limit, None)
+    if rule.anomaly:
+        return None, None  # it is another one for each reading
+    below = rule.threshold is not None and rule.threshold.below is not None
+    return (rule.limit, None) if below else (None, rule.limit)
 
 
 @dataclass(slots=True)
@@ -78,9 +79,11 @@ class Report:
         end: where the clock stood at last, us.
         readings: taken in.
         vehicle_events: taken in.
-        series: how many series in the data the rule is about.
+        series: how many series the rule looked at.
         refused: messages that were refused, by reason.
         name_of: of the subject of a step.
+        notes: what a person should know besides.
+        language: of the sentences.
     """
 
     rule: Rule
@@ -93,6 +96,7 @@ class Report:
     series: int
     refused: Counter[str]
     name_of: Callable[[AlertTransition], str]
+    notes: list[str]
     language: Language = "en"
     fired: list[tuple[Alarm, AlertTransition]] = field(init=False)
 
@@ -169,7 +173,7 @@ class Report:
             duration(seconds, self.language),
             self.name_of(fired),
             measured(alarm.value, fired.unit, self.language),
-            shown_range(alarm.expected, self.language),
+            shown_range(alarm.expected, fired.unit, self.language),
             fired.texts[self.language],
         ]
 
@@ -181,19 +185,17 @@ class Report:
         per_day = f", {len(self.fired) / self.days:.2g} a day" if self.days >= 1 else ""
         return (
             f"{self.rule.id}: {len(self.fired)} fired{per_day}, {duration(self.alarm_s, 'en')} in alarm, "
-            f"{pending} only pending; {self.series} series in scope, {self.readings} readings, "
+            f"{pending} only pending; {self.series} series looked at, {self.readings} readings, "
             f"{self.vehicle_events} vehicle events, {self.days:.1f} days"
         )
 
 
-def shown_range(expected: Range, language: Language) -> str:
+def shown_range(expected: Range, unit: str, language: Language) -> str:
     """A range in the numbers of a language."""
-    low, high = expected
-    if low is None and high is None:
-        return "\u2013"
+    low, high = (None if bound is None else measured(bound, unit, language) for bound in expected)
     if low is None or high is None:
-        return f"\u2264 {number(high, language)}" if high is not None else f"\u2265 {number(low or 0.0, language)}"
-    return f"{number(low, language)} \u2026 {number(high, language)}"
+        return f"\u2264 {high}" if high else f"\u2265 {low}" if low else "\u2013"
+    return f"{low} \u2026 {high}"
 
 
 def _minute(time: int) -> str:

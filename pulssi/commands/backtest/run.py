@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
+import numpy as np
+
 from alerts.rules import Rule, load_rules, rule_of
 from alerts.texts import LANGUAGES, Language
 from pulssi.commands.backtest import plot, recorded, stored
@@ -19,7 +21,7 @@ from pulssi.commands.backtest.report import Alarm, Report, alarms
 from pulssi.commands.backtest.series_filter import SeriesFilter, name_of
 from pulssi.commands.backtest.trace import Trace
 from pulssi.errors import ConfigurationError
-from pulssi.frames import IndicatorKind, Indicators
+from pulssi.frames import IndicatorKind
 from pulssi.logs import setup
 from pulssi.messages import AlertTransition, SeriesInfo
 from pulssi.quantities import QUANTITIES
@@ -93,7 +95,7 @@ def chosen_rule(name: str, file: Path | None, score: float | None) -> Rule:
         return rule_of({"id": "inline", "severity": "warning"} | table, "the rule")
     rules = {rule.id: rule for rule in load_rules(file)}
     if name not in rules:
-        raise ConfigurationError(f"there is no rule {name!r}; known are {', '.join(rules)}, and rules written in TOML")
+        raise ConfigurationError(f"there is no rule {name!r}; known are {', '.join(rules)}; and anomaly with --score")
     return rules[name]
 
 
@@ -209,9 +211,8 @@ def _report(
         info = catalogue.get(step.series_id)
         return name_of(info) if info else step.device_id
 
-    trace = Trace(rule, in_scope)
-    kept = trace.see if options.plot or rule.anomaly else _forget
-    outcome = backtest(frames, [rule], settings, catalogue, end=end, seen=kept)
+    trace = Trace(rule, in_scope, keep=options.plot is not None or rule.anomaly is not None)
+    outcome = backtest(frames, [rule], settings, catalogue, end=end, seen=trace.see)
     steps = [one for one in outcome.transitions if wanted.matches_alert(one, catalogue.get(one.series_id))]
     found = alarms(steps, rule)
     if rule.anomaly:
@@ -224,55 +225,56 @@ def _report(
         end=outcome.end,
         readings=outcome.readings,
         vehicle_events=outcome.vehicle_events,
-        series=sum(in_scope(info.series_id) for info in catalogue.infos()),
+        series=len(trace.series),
         refused=refused + outcome.refused,
         name_of=name,
+        notes=[],
         language=cast("Language", options.language),
     )
+    if report.refused:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in report.refused.most_common())
+        report.notes.append(f"refused: {reasons}")
+    if not report.series:
+        report.notes.append(f"nothing in these data is in the scope of {rule.id}")
     if options.plot:
         _draw(options.plot, report, trace, catalogue)
     return report
 
 
-def _forget(_rows: Indicators) -> None:
-    """Nothing is to be shown of them."""
-
-
 def _explain(found: list[Alarm], trace: Trace) -> None:
     """The readings at the onsets of anomalies, and what was expected there."""
-    for series_id in {alarm.first.series_id for alarm in found}:
-        points, expected = trace.points(series_id), trace.expected(series_id)
-        values = dict(zip(points.time.tolist(), points.value.tolist(), strict=True))
-        for alarm in found:
-            if alarm.first.series_id == series_id:
-                alarm.value = values.get(alarm.onset)
-                alarm.expected = expected.at(alarm.onset) or (None, None)
+    by_series: dict[int, list[Alarm]] = {}
+    for alarm in found:
+        by_series.setdefault(alarm.first.series_id, []).append(alarm)
+    for series_id, expected in trace.expected(list(by_series)).items():
+        points = trace.points(series_id)
+        for alarm in by_series[series_id]:
+            alarm.value = float(points.value[np.searchsorted(points.time, alarm.onset)])
+            alarm.expected = expected.at(alarm.onset) or (None, None)
 
 
 def _draw(path: Path, report: Report, trace: Trace, catalogue: Catalogue) -> None:
-    """Series with alarms first; a silence is drawn on every series of its device."""
-    by_series: dict[int, list[Alarm]] = {}
-    for series_id in trace.series:
-        info = catalogue.get(series_id)
-        by_series[series_id] = [
-            alarm
-            for alarm in report.alarms
-            if alarm.first.series_id == series_id
-            or (report.rule.no_data and info is not None and alarm.first.device_id == info.device_id)
-        ]
-    ranked = sorted(by_series, key=lambda one: -len(by_series[one]))[: plot.PANELS_MAX]
+    """Series with most alarms first; a silence is drawn on every series of its device."""
+    by_subject: dict[int | str, list[Alarm]] = {}
+    for alarm in report.alarms:
+        subject = alarm.first.device_id if report.rule.no_data else alarm.first.series_id
+        by_subject.setdefault(subject, []).append(alarm)
+    shown = [info for info in map(catalogue.get, trace.rows) if info is not None]
+    if not shown:
+        report.notes.append(f"{path} is not drawn: {report.rule.id} looked at nothing in these data")
+        return
+    own = {
+        info.series_id: by_subject.get(info.device_id if report.rule.no_data else info.series_id, []) for info in shown
+    }
+    shown.sort(key=lambda info: (-len(own[info.series_id]), name_of(info)))
+    drawn = shown[: plot.PANELS_MAX]
+    if len(drawn) < len(shown):
+        report.notes.append(f"{path} shows {len(drawn)} of {len(shown)} series: choose with --series")
+    expected = trace.expected([info.series_id for info in drawn]) if report.rule.anomaly else {}
     panels = [
         plot.Panel(
-            name_of(info),
-            info.unit,
-            trace.points(one),
-            by_series[one],
-            trace.expected(one) if report.rule.anomaly else None,
+            name_of(info), info.unit, trace.points(info.series_id), own[info.series_id], expected.get(info.series_id)
         )
-        for one in ranked
-        if (info := catalogue.get(one)) is not None
+        for info in drawn
     ]
-    if not panels:
-        raise ConfigurationError(f"--plot: rule {report.rule.id} looked at nothing in these data")
-    more = f", {len(by_series) - len(panels)} more series" if len(by_series) > len(panels) else ""
-    plot.draw(path, report.summary() + more, panels, report.rule, report.end)
+    plot.draw(path, report.summary(), panels, report.rule, report.end)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from math import isfinite
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -40,11 +42,20 @@ class Expected(NamedTuple):
     high: np.ndarray
 
     def at(self, time: int) -> tuple[float, float] | None:
-        """Range of the reading at a time, None when there was none."""
+        """Range of the reading at a time, None when there was none or nothing was expected."""
         i = int(np.searchsorted(self.time, time))
-        if i == len(self.time) or self.time[i] != time:
+        if i == len(self.time) or self.time[i] != time or not isfinite(self.low[i]):
             return None
         return float(self.low[i]), float(self.high[i])
+
+
+class _Rows(NamedTuple):
+    """Rows of one series."""
+
+    time: np.ndarray
+    revision: np.ndarray
+    value: np.ndarray
+    flags: np.ndarray
 
 
 class Trace:
@@ -52,16 +63,22 @@ class Trace:
 
     Args:
         rule: a silence is shown by the readings around it.
-        wanted: whether a series is to be kept.
+        wanted: whether a series is meant.
+        keep: whether the rows are to be shown later, and not only their series to be known.
+
+    Attributes:
+        series: those of which there were rows.
     """
 
-    def __init__(self, rule: Rule, wanted: Callable[[int], bool]) -> None:
+    def __init__(self, rule: Rule, wanted: Callable[[int], bool], *, keep: bool = True) -> None:
         reading = Source(IndicatorKind.READING, 0, "value")
         source = rule.source or reading
         self._source = reading if source.kind == IndicatorKind.READING else source
         self._wanted = wanted
+        self._keep = keep
+        self.series: set[int] = set()
         self._known: dict[int, bool] = {}
-        self._rows = 0
+        self._kept = 0
         self._parts: list[tuple[np.ndarray, ...]] = []
 
     def see(self, rows: Indicators) -> None:
@@ -73,44 +90,65 @@ class Trace:
         source = self._source
         value = getattr(rows, source.column)
         mask = (rows.kind == source.kind) & (rows.window_s == source.window_s) & np.isfinite(value)
+        if source.kind == IndicatorKind.READING:
+            mask &= (rows.flags & int(Quality.LATE)) == 0
         if source.completeness_min > 0:
             mask &= rows.completeness >= source.completeness_min
         at = np.flatnonzero(mask)
-        for one in set(rows.series_id[at].tolist()) - self._known.keys():
+        ids = rows.series_id[at]
+        for one in set(ids.tolist()) - self._known.keys():
             self._known[one] = self._wanted(one)
-        at = at[[self._known[one] for one in rows.series_id[at].tolist()]] if len(at) else at
+            self.series |= {one} if self._known[one] else set()
+        if not self._keep:
+            return
+        chosen = np.fromiter((self._known[one] for one in ids.tolist()), np.bool_, len(ids))
+        at = at[chosen]
         if not len(at):
             return
-        self._rows += len(at)
-        if self._rows > ROWS_MAX:
+        self._kept += len(at)
+        if self._kept > ROWS_MAX:
             raise ConfigurationError(f"more than {ROWS_MAX} values to keep: narrow it with --series, --from and --to")
         time = rows.window_start[at] + source.window_s * US_PER_S
         self._parts.append((rows.series_id[at], time, rows.revision[at], value[at].astype(np.float64), rows.flags[at]))
 
-    @property
-    def series(self) -> list[int]:
-        """Series that have rows, in the order in which they came."""
-        return list(dict.fromkeys(one for part in self._parts for one in part[0].tolist()))
+    @cached_property
+    def rows(self) -> dict[int, _Rows]:
+        """What was kept of each series, in order of arrival; nothing more can be seen afterwards."""
+        if not self._parts:
+            return {}
+        series_id, *columns = (np.concatenate(column) for column in zip(*self._parts, strict=True))
+        self._parts = []
+        order = np.argsort(series_id, kind="stable")
+        ids, starts = np.unique(series_id[order], return_index=True)
+        split = (np.split(column[order], starts[1:]) for column in columns)
+        return {one: _Rows(*parts) for one, *parts in zip(ids.tolist(), *split, strict=True)}
 
     def points(self, series_id: int) -> Points:
         """The newest revision of every time of one series."""
-        chosen = [tuple(column[part[0] == series_id] for column in part[1:]) for part in self._parts]
-        time, revision, value, flags = (np.concatenate(columns) for columns in zip(*chosen, strict=True))
-        order = np.lexsort((np.arange(len(time)), revision, time))
-        last = np.append(time[order][1:] != time[order][:-1], True)
+        rows = self.rows[series_id]
+        order = np.lexsort((np.arange(len(rows.time)), rows.revision, rows.time))
+        last = np.append(rows.time[order][1:] != rows.time[order][:-1], True)
         order = order[last]
-        return Points(time[order], value[order], flags[order])
+        return Points(rows.time[order], rows.value[order], rows.flags[order])
 
-    def expected(self, series_id: int) -> Expected:
-        """What the production detector expected of the readings of one series: its own words, said again."""
-        _, time, _, value, flags = (np.concatenate(columns) for columns in zip(*self._parts, strict=True))
-        mine = np.concatenate([part[0] == series_id for part in self._parts])
-        time, value, flags = time[mine], value[mine], flags[mine]
-        newest = np.maximum.accumulate(np.concatenate(([np.iinfo(np.int64).min], time[:-1])))
-        good = ((flags & _NOT_DETECTED) == 0) & (time > newest)
-        time, value = time[good], value[good]
+    def expected(self, series_ids: Sequence[int]) -> dict[int, Expected]:
+        """What the production detector expected of the readings of some series: its own words, said again."""
+        good = [_detected(self.rows[one]) for one in series_ids]
+        lengths = [len(time) for time, _ in good]
+        if not sum(lengths):
+            return {}
         detector = EvidenceDetector()
-        detector.grow(1)
-        scores = detector.update(np.zeros(len(time), np.int64), time, value)
+        detector.grow(len(good))
+        time, value = (np.concatenate(column) for column in zip(*good, strict=True))
+        scores = detector.update(np.repeat(np.arange(len(good)), lengths), time, value)
         half = SPREADS * scores.spread
-        return Expected(time, scores.score, scores.expected - half, scores.expected + half)
+        columns = (time, scores.score, scores.expected - half, scores.expected + half)
+        split = (np.split(column, np.cumsum(lengths)[:-1]) for column in columns)
+        return {one: Expected(*parts) for one, *parts in zip(series_ids, *split, strict=True)}
+
+
+def _detected(rows: _Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Time and value of the readings that reach the detector: good ones, newer than all before."""
+    newest = np.maximum.accumulate(np.concatenate(([np.iinfo(np.int64).min], rows.time[:-1])))
+    good = ((rows.flags & _NOT_DETECTED) == 0) & (rows.time > newest)
+    return rows.time[good], rows.value[good]
