@@ -6,14 +6,16 @@ No client library and no clock. After the door there is no object per reading, o
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from ingest.acks import Train
 from ingest.decoders import format_of
 from ingest.decoders.base import SEQ_NONE, Reading, Source, VehicleFormat, split_measure
+from ingest.decoders.shapes import Shape, Shapes
 from ingest.framing import Framer, Record, encode_readings, encode_vehicles
 from ingest.mqtt_packets import RETAIN, Publish
 from ingest.receipts import Receipts
@@ -28,6 +30,10 @@ from pulssi.times import US_PER_MS, US_PER_S, iso
 from pulssi.topics import Content, Topics, headers
 
 DETAIL_MAX = 200
+ALIKE_MIN = 4
+"""Fewer messages of one shape in a train are read one by one."""
+CHANCES = 8
+"""How often a topic may change its shape before its messages are always read one by one."""
 _VEHICLE, _ROUTE, _EVENT_TIME = (VEHICLES.get_field_index(name) for name in ("vehicle", "route", "event_time"))
 _SEQ = re.compile(rb'"seq"\s*:\s*([0-9]{1,18})')
 
@@ -59,15 +65,26 @@ class Limits:
 class _Route:
     """What we know of one topic: who publishes there, how it is read, where its rows go."""
 
-    __slots__ = ("answers", "append", "decode", "rows", "series", "source")
+    __slots__ = ("answers", "append", "chances", "decode", "ids", "rows", "series", "shape", "source")
 
-    def __init__(self, source: Source, decode: Callable[[Source, bytes, int], list[Reading]], rows: list[Any]) -> None:
+    def __init__(
+        self, source: Source, decode: Callable[[Source, bytes, int], list[Reading]], rows: list[Any], chances: int
+    ) -> None:
         self.source = source
         self.answers = source.answers
         self.decode = decode
         self.rows = rows
         self.append = rows.append
         self.series: dict[str, int] = {}
+        self.shape: Shape | None = None
+        self.ids: tuple[int, ...] = ()
+        self.chances = chances
+
+    def settle(self, shape: Shape | None) -> None:
+        """Read the next messages with others of this shape, whose series are known by now; None = one by one."""
+        self.chances = max(0, self.chances - 1)
+        self.shape = shape
+        self.ids = tuple(self.series[measure] for measure in shape.measures) if shape else ()
 
 
 class Door:
@@ -88,6 +105,7 @@ class Door:
         self.readings = Framer(topics.readings, Content.READINGS, encode_readings, **frame)
         self.vehicles = Framer(topics.vehicles, Content.VEHICLES, encode_vehicles, **frame)
         self._out: list[Record] = []
+        self._shapes = Shapes()
         self.received: Counter[str] = Counter()
         """Units taken in since the last look, by what they are."""
         self.refused: Counter[Reason] = Counter()
@@ -103,6 +121,50 @@ class Door:
         Returns:
             Records to hand over at once: full frames, dead letters and announcements of new series.
         """
+        get = self._routes.get
+        groups: defaultdict[Shape, list[Publish]] = defaultdict(list)
+        others: list[Publish] = []
+        for publish in publishes:
+            route = get(publish[1])
+            if route is None or route.shape is None:
+                others.append(publish)
+            else:
+                groups[route.shape].append(publish)
+        for shape, group in groups.items():
+            if len(group) < ALIKE_MIN or not self._take_alike(shape, group, train):
+                self._take_each(group, train, failed=len(group) >= ALIKE_MIN)
+        self._take_each(others, train)  # last: it may forget routes
+        out, self._out = self._out, []
+        return out + self.readings.join(train) + self.vehicles.join(train)
+
+    def _take_alike(self, shape: Shape, publishes: Sequence[Publish], train: Train) -> bool:
+        """Messages of one shape; False when one of them needs a closer look, and nothing has been done."""
+        now = train.receive_time
+        routes = [self._routes[publish[1]] for publish in publishes]
+        payloads = [publish[2] for publish in publishes]
+        if any(first & RETAIN for first in {publish[4] for publish in publishes}):
+            return False
+        if max(map(len, payloads)) > self._limits.payload_bytes_max:
+            return False
+        alike = shape.read(payloads, [route.source.device_id for route in routes])
+        if alike is None:
+            return False
+        times, columns, seqs = alike
+        if min(times) < now - self._limits.event_age_us_max or max(times) > now + self._limits.event_ahead_us_max:
+            return False
+        for at, values in enumerate(columns):
+            ids = [route.ids[at] for route in routes]
+            rows = zip(ids, times, repeat(now), values, seqs or repeat(SEQ_NONE))
+            for route, row in zip(routes, rows, strict=False):
+                route.append(row)
+        if seqs:
+            answers = [route.answers for route in routes]
+            train.asked += zip(answers, seqs, [publish[3] for publish in publishes], strict=True)
+        self.received["readings"] += len(columns) * len(times)
+        return True
+
+    def _take_each(self, publishes: Sequence[Publish], train: Train, *, failed: bool = False) -> None:
+        """Messages of any shape and format; `failed`: they could not be read together."""
         now = train.receive_time
         routes = self._routes
         earliest = now - self._limits.event_age_us_max
@@ -130,16 +192,20 @@ class Door:
             except Exception as error:  # noqa: BLE001  whatever one message does, the others go on
                 del route.rows[before:]
                 self._refuse(publish, train, error, route.source)
+                route.settle(None)
                 continue
             taken += len(found)
-            if seq != SEQ_NONE:
-                asked.append((route.answers, seq, properties))
-            if len(found) > 1:
-                others = {row[3] for row in found} - {seq, SEQ_NONE}
-                asked += [(route.answers, other, properties) for other in others]
+            seqs = {seq} if len(found) == 1 else {row[3] for row in found}
+            asked += [(route.answers, one, properties) for one in seqs if one != SEQ_NONE]
+            if route.chances and (failed or route.shape is None):
+                self._settle(route, payload)
         self.received["readings"] += taken
-        out, self._out = self._out, []
-        return out + self.readings.join(train) + self.vehicles.join(train)
+
+    def _settle(self, route: _Route, payload: bytes) -> None:
+        """Read what comes next on this topic as it was with this message, now that its series are known."""
+        shape = self._shapes.of(payload)
+        if shape is None or shape is not route.shape:
+            route.settle(shape)
 
     def flush(self) -> list[Record]:
         """Records of everything that still waits in a frame."""
@@ -175,7 +241,7 @@ class Door:
         if len(self._routes) >= self._limits.topics_max:
             self._routes.clear()
         rows = self.readings.frames[partition_of(source.device_id, self._topics.partitions)].rows
-        route = self._routes[publish[1]] = _Route(source, form.decode, rows)
+        route = self._routes[publish[1]] = _Route(source, form.decode, rows, CHANCES if form.alike else 0)
         return route
 
     def _take_vehicle(self, form: VehicleFormat, topic: str, publish: Publish, now: int) -> None:

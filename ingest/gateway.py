@@ -7,7 +7,12 @@ import os
 import signal
 import threading
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable
+from itertools import groupby
+from operator import attrgetter
+
+import numpy as np
 
 from ingest.acks import AckQueue, Train
 from ingest.door import Door, Limits
@@ -65,6 +70,8 @@ class Gateway:
         self._handover = HandOver(producer, metrics, log, self.client.wake)
         self._draining_until: float | None = None
         self._told_at = 0
+        self._sent: Counter[str] = Counter()
+        self._latencies: defaultdict[str, list[float]] = defaultdict(list)
         self._newest = 0
         metrics.connected("kafka", True)
         metrics.connected("mqtt", False)
@@ -99,9 +106,12 @@ class Gateway:
         now = self._clock()
         for record in self._handover.collect():
             self._confirm(record, now)
-        for train in self._acks.release():
-            self._receipts.accept(train.asked, now)
-            self.client.acknowledge(train.epoch, train.mids)
+        for epoch, trains in groupby(self._acks.release(), attrgetter("epoch")):
+            mids: list[int] = []
+            for train in trains:
+                self._receipts.accept(train.asked, now)
+                mids += train.mids
+            self.client.acknowledge(epoch, mids)
         stopping = self._draining_until is not None
         self._handover.offer(self._door.flush() if stopping else self._door.due(now))
         self._answer(2**62 if stopping else now)
@@ -119,8 +129,8 @@ class Gateway:
     def _confirm(self, record: Record, now: int) -> None:
         for train in record.trains:
             train.waiting -= 1
-        self._metrics.sent("kafka", record.what, record.units)
-        self._metrics.latency(record.what, (now - record.receive_time) / US_PER_S)
+        self._sent[record.what] += record.units
+        self._latencies[record.what].append((now - record.receive_time) / US_PER_S)
 
     def _answer(self, now: int) -> None:
         if len(self._receipts) and self.client.roomy:
@@ -151,6 +161,12 @@ class Gateway:
             self._metrics.received("mqtt", what, n)
         for reason, n in self._door.refused.items():
             self._metrics.dropped(reason, n)
+        for what, n in self._sent.items():
+            self._metrics.sent("kafka", what, n)
+        for what, seconds in self._latencies.items():
+            self._metrics.latency(what, np.array(seconds))
+        self._sent.clear()
+        self._latencies.clear()
         self._door.received.clear()
         self._door.refused.clear()
         self._metrics.in_flight("bytes", self._acks.size)

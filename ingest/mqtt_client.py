@@ -97,6 +97,7 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
         self._log = log
         self._presence = Presence(log, "mqtt")
         self._parts: list[bytes] = []
+        self._words: list[bytes] = []
         self._held = 0
         self._need = 0
         self._full_read = False
@@ -137,7 +138,9 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
         while not self._stopping:
             self.heartbeat = time.monotonic()
             self._connect_if_due()
-            self._wait(self._tick())
+            seconds = self._tick()
+            self._flush()
+            self._wait(seconds)
             self._look_after_keepalive()
 
     def wake(self) -> None:
@@ -356,8 +359,18 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
         self._write(b"".join(publish(one.topic.encode(), one.payload, one.correlation) for one in answers))
 
     def _write(self, raw: bytes) -> None:
-        """Queue bytes of whole packets as one; named PUBACK so that paho does no bookkeeping for them."""
-        self._packet_queue(paho.PUBACK, raw, 0, 0)
+        """Say whole packets at the end of this tick."""
+        self._words.append(raw)
+
+    def _flush(self) -> None:
+        """Hand what one tick had to say to paho, as one packet: it writes each by itself.
+
+        Named PUBACK so that paho does no bookkeeping for it.
+        """
+        if self._words:
+            raw = b"".join(self._words)
+            self._words.clear()
+            self._packet_queue(paho.PUBACK, raw, 0, 0)
 
     # paho's callbacks
 

@@ -21,8 +21,10 @@ RETAIN = 0x01
 _DUP_RETAIN = 0x09
 _QOS0 = 0x30
 _QOS1 = 0x32
+_QOS0_BYTE = b"\x30"
 _PUBLISH = 0x30
 _LENGTH_MAX = 0x0FFF_FFFF
+_ONE_BYTE = [bytes((value,)) for value in range(128)]
 
 
 class MalformedPacketError(PulssiError):
@@ -186,8 +188,8 @@ def pubacks(mids: Sequence[int]) -> bytes:
 def publish(topic: bytes, payload: bytes, correlation: bytes = b"") -> bytes:
     """A PUBLISH at QoS 0."""
     properties = struct.pack("!BH", _CORRELATION, len(correlation)) + correlation if correlation else b""
-    head = struct.pack("!H", len(topic)) + topic + variable(len(properties)) + properties
-    return bytes((_QOS0,)) + variable(len(head) + len(payload)) + head + payload
+    rest = (len(topic).to_bytes(2), topic, variable(len(properties)), properties, payload)
+    return b"".join((_QOS0_BYTE, variable(sum(map(len, rest))), *rest))
 
 
 def variable(value: int) -> bytes:
@@ -196,6 +198,8 @@ def variable(value: int) -> bytes:
     Raises:
         ValueError: it is negative or needs more than four bytes.
     """
+    if 0 <= value < 128:
+        return _ONE_BYTE[value]
     if not 0 <= value <= _LENGTH_MAX:
         raise ValueError(f"{value} does not fit into four bytes")
     out = bytearray()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import NamedTuple
 
 from ingest.acks import Asked
@@ -30,7 +31,7 @@ class Receipts:
 
     def __init__(self, delay_us: int) -> None:
         self._delay_us = delay_us
-        self._open: dict[str | _Address, tuple[int, list[int]]] = {}  # in the order of their deadlines
+        self._open: dict[str | _Address, list[int]] = {}  # deadline and seqs, in the order of the deadlines
         self._refused: list[Answer] = []
 
     def __len__(self) -> int:
@@ -42,12 +43,12 @@ class Receipts:
         deadline = now + self._delay_us
         for topic, seq, properties in asked:
             if topic in opened:
-                opened[topic][1].append(seq)
+                opened[topic].append(seq)
             else:
-                opened[topic] = (deadline, [seq])
+                opened[topic] = [deadline, seq]
             if properties:
                 for address in addresses(topic, properties)[1:]:
-                    opened.setdefault(address, (deadline, []))[1].append(seq)
+                    opened.setdefault(address, [deadline]).append(seq)
 
     def refuse(self, topic: str, properties: bytes, refusal: Refusal) -> None:
         """A message was refused; its device is told at once."""
@@ -57,10 +58,8 @@ class Receipts:
     def due(self, now: int) -> list[Answer]:
         """What is to be sent now; it is forgotten here."""
         answers, self._refused = self._refused, []
-        while self._open:
-            address, (deadline, seqs) = next(iter(self._open.items()))
-            if deadline > now:
-                break
+        ripe = list(takewhile(lambda one: one[1][0] <= now, self._open.items()))
+        for address, (_, *seqs) in ripe:
             del self._open[address]
             topic, correlation = (address, b"") if isinstance(address, str) else address
             answers.append(Answer(topic, to_json(Receipt(accepted=ranges(seqs))), correlation))
@@ -75,12 +74,17 @@ class Receipts:
 
 def ranges(seqs: Iterable[int]) -> list[tuple[int, int]]:
     """The seqs as the fewest ranges, both ends included, rising."""
+    rising = sorted(set(seqs))
+    if not rising:
+        return []
     found: list[tuple[int, int]] = []
-    for seq in sorted(set(seqs)):
-        if found and found[-1][1] == seq - 1:
-            found[-1] = (found[-1][0], seq)
-        else:
-            found.append((seq, seq))
+    first = last = rising[0]
+    for seq in rising:
+        if seq > last + 1:
+            found.append((first, last))
+            first = seq
+        last = seq
+    found.append((first, last))
     return found
 
 

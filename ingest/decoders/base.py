@@ -45,12 +45,14 @@ class ReadingFormat:
         filter: MQTT topic filter of the topics that carry it.
         source_of: levels of such a topic -> who publishes there, None when it is not for us (counted, not kept).
         decode: source, payload, receive time in us UTC -> at least one reading.
+        alike: whether its payloads may be in the short form, which is read many at a time (`shapes`).
     """
 
     name: str
     filter: str
     source_of: Callable[[Sequence[str]], Source | None]
     decode: Callable[[Source, bytes, int], list[Reading]]
+    alike: bool = False
 
 
 @dataclass(frozen=True, slots=True)

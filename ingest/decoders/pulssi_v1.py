@@ -38,4 +38,4 @@ def decode(source: Source, payload: bytes, receive_time: int) -> list[Reading]:
     return short_form.decode(source, payload, receive_time)
 
 
-FORMATS = (ReadingFormat("pulssi", "pulssi/v1/+/+/readings", source_of, decode),)
+FORMATS = (ReadingFormat("pulssi", "pulssi/v1/+/+/readings", source_of, decode, alike=True),)

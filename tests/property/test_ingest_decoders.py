@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ingest.acks import AckQueue, Train
 from ingest.decoders import digitraffic, hsl_hfp, pulssi_v1
 from ingest.decoders.base import SEQ_MAX, SEQ_NONE, Source
+from ingest.decoders.shapes import SHAPES_MAX, Shapes
 from ingest.framing import Framer, encode_readings
 from ingest.receipts import ranges
 from pulssi.errors import PoisonError
@@ -184,3 +185,65 @@ def test_ranges_cover_exactly_the_seqs(seqs):
     found = ranges(seqs)
     assert [seq for first, last in found for seq in range(first, last + 1)] == sorted(set(seqs))
     assert all(b[0] > a[1] + 1 for a, b in pairwise(found))
+
+
+shapes_of = st.fixed_dictionaries(
+    {"t": st.integers(NOW // 1000 - 10**6, NOW // 1000) | st.just("2025-11-24T16:00:00.123+02:00") | st.just(1.5)},
+    optional={
+        "device": st.sampled_from(["dev-1", "dev-1", "dev-2"]),
+        "seq": st.integers(-1, 3) | st.just(2**63 - 1) | st.just(2**63) | st.just(1.0),
+        "pm2_5": numbers | st.just("1") | st.just(10**400),
+        "no2/a": numbers,
+        "o3": numbers | st.none(),
+    },
+)
+disguises = st.sampled_from(
+    [
+        lambda payload: payload,
+        lambda payload: payload,
+        lambda payload: b" " + payload + b"\r\n ",
+        lambda payload: payload.replace(b'"t"', b'"\\u0074"'),
+        lambda payload: payload.replace(b"{", b'{"pm2_5": 1, ', 1),
+        lambda payload: payload.replace(b"}", b',"t":1}', 1),
+        lambda payload: payload.replace(b"dev-1", b'dev\\"1'),
+        lambda payload: payload + b"{}",
+        lambda payload: payload[:-1],
+        lambda payload: b"[" + payload + b"]",
+    ]
+)
+
+
+@settings(max_examples=400, derandomize=True, deadline=None)
+@given(st.lists(st.tuples(shapes_of, disguises), min_size=1, max_size=4))
+def test_messages_read_together_are_what_each_is_alone_or_nothing(messages):
+    payloads = [disguise(json.dumps(body).encode()) for body, disguise in messages]
+    alone = []
+    for payload in payloads:
+        try:
+            alone.append(pulssi_v1.decode(DEVICE, payload, NOW))
+        except PoisonError:
+            alone.append(None)
+    shapes = Shapes()
+    for payload, rows in zip(payloads, alone, strict=True):
+        shape = shapes.of(payload)
+        if shape is None:
+            continue
+        if rows is not None:
+            assert shape.read([payload], [DEVICE.device_id]) is not None  # else its topic would never settle
+        found = shape.read(payloads, [DEVICE.device_id] * len(payloads))
+        if found is None:
+            continue
+        seqs = found.seqs or [SEQ_NONE] * len(payloads)
+        for at, expected in enumerate(alone):
+            values = [(measure, column[at]) for measure, column in zip(shape.measures, found.values, strict=True)]
+            assert sorted(expected) == sorted((m, found.event_times[at], v, seqs[at]) for m, v in values)
+            assert all(type(value) is float for _, value in values)
+
+
+def test_shapes_are_bounded():
+    shapes = Shapes()
+    bodies = [b'{"t":1,"o3/%d":1}' % number for number in range(SHAPES_MAX + 1)]
+    assert all(shapes.of(body) for body in bodies[:-1])
+    assert shapes.of(bodies[-1]) is None
+    assert shapes.of(bodies[0]) is shapes.of(b'{"o3/0":2,"t":2}')
+    assert shapes.of(json.dumps({"t": 1} | {f"o3/x{n}": 1 for n in range(33)}).encode()) is None

@@ -300,6 +300,108 @@ def test_trains_are_released_in_receive_order_when_all_their_records_are_confirm
     assert first.waiting == second.waiting == 0
 
 
+# Messages of one shape
+
+
+def rows_of(records):
+    """Sorted rows of all frames of readings: series, event time, value, seq."""
+    frames = [Readings.decode(record.value) for record in by_topic(records, TOPICS.readings)]
+    columns = [[one.series_id, one.event_time, one.value, one.seq] for one in frames]
+    return sorted(row for frame in columns for row in zip(*(column.tolist() for column in frame), strict=True))
+
+
+def fleet(n, devices=2, **more):
+    """Messages of `devices` devices in turn, one reading each, and the rows that they are."""
+    names = [f"dev-{at % devices}" for at in range(n)]
+    messages = [own(name, t=NOW_MS + at, pm2_5=at / 2, seq=at, **more) for at, name in enumerate(names)]
+    rows = [(series_id(name, "pm2_5"), NOW + 1000 * at, at / 2, at) for at, name in enumerate(names)]
+    return messages, sorted(rows)
+
+
+@pytest.fixture
+def together(monkeypatch):
+    """How many messages were read together, of the trains so far."""
+    counted = []
+    take = Door._take_alike
+    monkeypatch.setattr(Door, "_take_alike", lambda *given: take(*given) and (counted.append(len(given[2])) or True))
+    return counted
+
+
+def test_messages_of_known_topics_and_one_shape_are_read_together(bench, together):
+    first, _ = fleet(2)
+    bench.take(*first)
+    bench.door.flush()
+    messages, rows = fleet(8)
+    train, records = bench.take(*messages)
+    assert rows_of(records + bench.door.flush()) == rows
+    assert together == [8]
+    assert train.asked == [(f"pulssi/v1/air/dev-{at % 2}/receipts", at, b"") for at in range(8)]
+    assert bench.door.received["readings"] == 10
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "reason"),
+    [
+        (own("dev-0", pm2_5="7"), Reason.BAD_SCHEMA),
+        (own("dev-0", pm2_5=1, t=NOW_MS + 10**9), Reason.TIME_FUTURE),
+        ((own("dev-0", pm2_5=1)[0], b'{"t":%d,"pm2_5":1,"pm2_5":2,"seq":1}' % NOW_MS), Reason.DUPLICATE_KEY),
+        ((*own("dev-0", pm2_5=1, seq=1), b"", 0x33), Reason.RETAINED),
+        ((own("dev-0")[0], json.dumps({"t": NOW_MS, "pm2_5": 1, "seq": 1}).encode().ljust(1001)), Reason.TOO_LARGE),
+    ],
+)
+def test_one_bad_message_is_refused_alone(bench, together, spoilt, reason):
+    bench.take(*fleet(2)[0])
+    bench.door.flush()
+    messages, rows = fleet(8)
+    train, records = bench.take(*messages[:4], spoilt, *messages[4:])
+    assert [header(record, "reason") for record in by_topic(records, TOPICS.deadletters)] == [reason]
+    assert rows_of(records + bench.door.flush()) == rows
+    assert together == []
+    bench.take(*[one for one in messages if "dev-1" in one[0]])
+    assert together == [4]  # the others still go together
+    assert len(train.asked) == 8
+
+
+def test_a_topic_of_many_shapes_is_read_one_by_one_in_the_end(bench, together):
+    bench.take(*fleet(2)[0])
+    bench.door.flush()
+    shapes = [{"o3": 1}, {"no2": 1}]
+    for turn in range(20):
+        body = {"t": NOW_MS + turn, **shapes[turn % 2]}
+        restless = ("pulssi/v1/air/dev-0/readings", json.dumps(body).encode())
+        steady = [own("dev-1", t=NOW_MS + at, pm2_5=1, seq=at) for at in range(4)]
+        _, records = bench.take(restless, *steady)
+        assert len(rows_of(records + bench.door.flush())) == 5
+    assert together == [4] * len(together)
+    assert len(together) >= 20 - door_module.CHANCES
+
+
+def test_readings_of_one_topic_keep_their_order(bench, together):
+    bench.take(*fleet(2)[0])
+    bench.door.flush()
+    messages = [own("dev-0", t=NOW_MS, pm2_5=value, seq=value) for value in range(4)]
+    _, records = bench.take(own("dev-9", pm2_5=1), *messages)
+    records = by_topic(records + bench.door.flush(), TOPICS.readings)
+    found = [Readings.decode(record.value) for record in records]
+    mine = series_id("dev-0", "pm2_5")
+    assert [seq for one in found for sid, seq in zip(one.series_id, one.seq, strict=True) if sid == mine] == [
+        0,
+        1,
+        2,
+        3,
+    ]
+    assert together == [4]
+
+
+def test_routes_forgotten_while_others_are_read_together(bench):
+    bench.take(*fleet(2)[0])
+    strangers = [own(f"new-{at}", pm2_5=1) for at in range(6)]  # more than topics_max
+    messages, rows = fleet(8)
+    bench.door.flush()
+    _, records = bench.take(*strangers, *messages)
+    assert len(rows_of(records + bench.door.flush())) == len(rows) + 6
+
+
 # Framer
 
 
