@@ -153,9 +153,8 @@ class Tracks:
         new[Track.NEWEST], new[Track.NEWEST_ID] = time, event[Sighting.ID]
         new[Track.RECEIVED] = event[Sighting.RECEIVE_TIME]
         new[Track.ROUTE], new[Track.TRIP] = event[Sighting.ROUTE], event[Sighting.TRIP]
-        goes_on = (event[Sighting.ROUTE] >= 0) & (new[[Track.ROUTE, Track.TRIP]] == old[[Track.ROUTE, Track.TRIP]]).all(
-            0
-        )
+        same = (new[[Track.ROUTE, Track.TRIP]] == old[[Track.ROUTE, Track.TRIP]]).all(axis=0)
+        goes_on = same & (event[Sighting.ROUTE] >= 0)
         new[Track.JOINED] = np.where(goes_on, old[Track.JOINED], time)
         stood = goes_on & (old[Track.SINCE] != NONE)
         excused = (event[Sighting.ROUTE] < 0) | (event[Sighting.EXCUSED] > 0)
@@ -178,9 +177,8 @@ class Tracks:
         route, route_before = self._tracks[[Track.ROUTE, Track.TOLD_ROUTE]]
         rows: list[Indicators] = []
         infos: list[SeriesInfo] = []
-        for quantities, told, value in zip(
-            STATES, (Track.TOLD_VANISHED, Track.TOLD_STANDING), self._states(), strict=True
-        ):
+        columns = (Track.TOLD_VANISHED, Track.TOLD_STANDING)
+        for quantities, told, value in zip(STATES, columns, self._states(), strict=True):
             before, now = self._tracks[told] > 0, value > 0
             self._tracks[told] = now
             if not (before | now).any():
