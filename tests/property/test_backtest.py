@@ -76,17 +76,26 @@ WINDOWS = (
 
 
 def one_by_one(monkeypatch):
+    """Each frame by itself, and all windows, as a living system would have it at the slowest."""
+    monkeypatch.setattr(core, "lean", lambda settings_, _rules: settings_)
     monkeypatch.setattr(core.Batching, "of", classmethod(lambda cls, _rules, _settings: cls(0, 0, None)))
 
 
+SINGLE = (
+    threshold(above=50, clear=40, for_s=60, without=("gap", "step", "spike")),
+    Rule.model_validate({"id": "odd", "severity": "info", "anomaly": {"score": 0.5, "clear_for_s": 0}}),
+    Rule.model_validate({"id": "silent", "severity": "info", "no_data": {"after_s": 100}}),
+)
+
+
 @settings(max_examples=60)
-@given(traffic(), st.integers(0, 1000))
-def test_frames_that_are_worked_on_together_hide_no_revision(rows, more_s):
+@given(traffic(), st.integers(0, 1000), st.sampled_from([WINDOWS, SINGLE, SINGLE[:2]]))
+def test_frames_that_are_worked_on_together_hide_no_revision(rows, more_s, rules):
     frames = [frame([(at, value, received)], DEVICES[device]) for device, at, received, value in rows]
     with pytest.MonkeyPatch.context() as patch:
-        together = fire(frames, *WINDOWS, infos=DEVICES, end=T0 + more_s * S)
+        together = fire(frames, *rules, infos=DEVICES, end=T0 + more_s * S)
         one_by_one(patch)
-        alone = fire(frames, *WINDOWS, infos=DEVICES, end=T0 + more_s * S)
+        alone = fire(frames, *rules, infos=DEVICES, end=T0 + more_s * S)
     first, second = by_series(together, alone)
     assert first == second
 
@@ -144,11 +153,17 @@ def test_three_sensors_as_the_raw_files_say():
 
 def test_the_shipped_rules_say_the_same_of_a_recording_whatever_is_worked_on_together(monkeypatch):
     rules = [rule for rule in load_rules() if rule.source]
-    together = recorded_outcome(BEIJING, *rules, only=150)
+    single = [rule for rule in rules if rule.source.kind == IndicatorKind.READING]
+    together, of_readings = (recorded_outcome(BEIJING, *some, only=150) for some in (rules, single))
     one_by_one(monkeypatch)
-    first, second = by_series(together, recorded_outcome(BEIJING, *rules, only=150))
+    alone = recorded_outcome(BEIJING, *rules, only=150)
+    first, second = by_series(together, alone)
     assert first == second
     assert len(first) > 10
+    alone.transitions = [one for one in alone.transitions if one.rule in {rule.id for rule in single}]
+    first, second = by_series(of_readings, alone)
+    assert first == second
+    assert len(first) > 4
 
 
 def test_what_was_expected_is_what_the_detector_of_the_streams_expected():

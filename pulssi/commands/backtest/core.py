@@ -152,6 +152,20 @@ class _Run:
         return self.outcome
 
 
+def lean(settings: StreamsSettings, rules: Sequence[Rule]) -> StreamsSettings:
+    """The settings without the windows that no rule looks at: a third of the work, or less, for the same rows.
+
+    Readings are checked and scored without windows; the longest one says how long the cadence of a series is learned.
+    """
+    sources = [rule.source for rule in rules if rule.source]
+    wanted = {source.window_s for source in sources if source.kind == IndicatorKind.WINDOW}
+    others = any(source.kind not in _NEVER_HIDDEN | {IndicatorKind.WINDOW} for source in sources)
+    if others or not wanted <= set(settings.windows_s):
+        return settings
+    windows = wanted | {max(settings.windows_s)} if wanted else {settings.pane_s}
+    return settings.model_copy(update={"windows_s": tuple(sorted(windows)), "long_windows_s": ()})
+
+
 class Batching(NamedTuple):
     """How many frames may be worked on at once without hiding anything.
 
@@ -189,9 +203,8 @@ class _Partition:
         settings, topics = run.settings, run.settings.kafka.topics
         self._run = run
         self._topics = topics
-        self._readings = ReadingsProcessor(
-            number, settings.streams, topics, run.catalogue.limits, None, run.catalogue.get
-        )
+        streams = lean(settings.streams, run.rules)
+        self._readings = ReadingsProcessor(number, streams, topics, run.catalogue.limits, None, run.catalogue.get)
         self._vehicles = TransitProcessor(number, settings.streams, topics)
         limits = Limits.of(settings.alerts)
         self._alerts = AlertsProcessor(run.rules, number, run.catalogue.get, topics, lambda: self._clock, limits)
