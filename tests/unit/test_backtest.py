@@ -334,13 +334,13 @@ def test_a_silence_is_shaded_on_every_series_of_its_device(pulssi, tmp_path):
 
 
 def test_an_anomaly_tells_what_was_expected(pulssi, tmp_path):
-    noise = np.random.default_rng(5).normal(20, 1, 300).round(2).tolist()
+    noise = np.random.default_rng(5).normal(20, 1, 310).round(2).tolist()
     (tmp_path / "a.csv").write_text(table(*noise, 95, 20, 20))
     told = json.loads(pulssi("anomaly", "a.csv", "--score", "0.999", "--json", "--plot", "a.svg")[1])
     (one,) = [one for one in told["alerts"] if one["value"] == 95]
     low, high = one["expected"]
     assert 10 < low < 20 < high < 30
-    assert one["onset_time"] == "2026-03-01T05:00:00.000Z"
+    assert one["onset_time"] == "2026-03-01T05:10:00.000Z"
     assert "expected" in "".join(ET.fromstring((tmp_path / "a.svg").read_text()).itertext())  # noqa: S314  our own file
 
 
