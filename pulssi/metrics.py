@@ -5,6 +5,7 @@ The same names in every component; what differs is the label `component` and the
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from threading import Lock, Thread
 from typing import Any
@@ -31,12 +32,17 @@ class _Histogram(Collector):
         self._sums: dict[tuple[str, ...], float] = {}
         self._lock = Lock()
 
-    def observe(self, labels: tuple[str, ...], values: np.ndarray) -> None:
-        """Count values; a value equal to a bound lies below it."""
-        counts = np.bincount(np.searchsorted(self._bounds, values), minlength=len(self._bounds) + 1)
+    def observe(self, labels: tuple[str, ...], values: float | np.ndarray) -> None:
+        """Count one value or a column; a value equal to a bound lies below it."""
         with self._lock:
-            self._counts[labels] = self._counts.get(labels, 0) + counts
-            self._sums[labels] = self._sums.get(labels, 0.0) + float(np.sum(values))
+            counts = self._counts.setdefault(labels, np.zeros(len(self._bounds) + 1, np.int64))
+            if isinstance(values, float):
+                counts[bisect_left(self._bounds, values)] += 1
+                total = values
+            else:
+                counts += np.bincount(np.searchsorted(self._bounds, values), minlength=len(counts))
+                total = float(values.sum())
+            self._sums[labels] = self._sums.get(labels, 0.0) + total
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """The one family, as prometheus_client asks for it."""
@@ -136,7 +142,7 @@ class Metrics:
 
     def latency(self, what: str, seconds: float | np.ndarray) -> None:
         """One observed latency, or a column of them."""
-        self._latency.observe((self.component, what), np.atleast_1d(seconds))
+        self._latency.observe((self.component, what), seconds)
 
     def serve(self, host: str, port: int) -> int:
         """Serve `/metrics` and `/ready` from a thread of its own and return the port.

@@ -64,6 +64,7 @@ class Assignments(Protocol):
 
     epoch: int
     worked_s: float
+    """CPU seconds."""
 
     async def begin(self, partitions: Sequence[TP]) -> dict[TP, int]:
         """Load the state of partitions that were assigned; the offset at which each starts."""
@@ -190,7 +191,7 @@ class ShellConsumer(Consumer):  # type: ignore[misc]
         return self._given_epoch == self.assignments.epoch and self.flow_active and time.monotonic() < deadline
 
     async def _rest(self) -> None:
-        """Rest as long as the work since the last fetch took: half a core at most while nothing is behind.
+        """Rest as long as the work since the last fetch took of a core: half of it at most while nothing is behind.
 
         A batch costs about the same whatever its size, so the busier the worker, the more it should get at once; an
         idle one fetches without a pause.
