@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import threading
@@ -23,7 +22,7 @@ from ingest.mqtt_packets import Publish
 from ingest.receipts import Receipts
 from ingest.series import SeriesRegistry
 from ingest.series_topic import load_series
-from pulssi import logs
+from pulssi import garbage, logs
 from pulssi.errors import ConfigurationError, TransientError
 from pulssi.geography import load_places
 from pulssi.logs import Log, Presence
@@ -39,8 +38,6 @@ STUCK_S = 60.0
 """A loop that has not turned for so long is dead."""
 RESUME_SHARE = 0.8
 """Reading goes on when what is in flight has fallen to this share of its bound."""
-GC_THRESHOLD = (50_000, 20, 50)
-"""Rows are many short-lived tuples without cycles: look for garbage less often."""
 
 
 class Gateway:
@@ -198,7 +195,7 @@ def run(settings: Settings) -> None:
         return
     log.info("series known", n=len(registry))
     gateway = Gateway(settings, producer, registry, metrics, log, now_us)
-    gc.set_threshold(*GC_THRESHOLD)
+    garbage.settle()
     clean = _watch(gateway, stopped, log)
     producer.close(1.0 if clean else 0.0)
     metrics.close()

@@ -20,7 +20,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, T
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import FencedInstanceIdError, KafkaError
 
-from pulssi import logs
+from pulssi import garbage, logs
 from pulssi.errors import FencedError
 from pulssi.logs import Log, Presence
 from pulssi.metrics import Metrics
@@ -326,7 +326,9 @@ def run(settings: Settings) -> None:
             applied=outcome.applied,
             notices=outcome.notices,
         )
-    Sink(settings, metrics, log, stopped).run()
+    sink = Sink(settings, metrics, log, stopped)
+    garbage.settle()
+    sink.run()
     log.info("stopped")
 
 

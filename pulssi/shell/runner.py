@@ -22,6 +22,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from pulssi import garbage
 from pulssi.errors import PoisonError
 from pulssi.logs import Log, Presence
 from pulssi.metrics import Metrics
@@ -109,6 +110,7 @@ class Shell:
         with tempfile.TemporaryDirectory(prefix="pulssi-faust-") as folder:
             self._app = self._make_app(instance.name, Path(folder))
             await self._app.start()
+            garbage.settle()
             self._log.info("started", group=self._group, instance=instance.name, topics=sorted(self._sources))
             housekeeping = asyncio.create_task(self._guarded(self._keep_house()))
             ended = asyncio.create_task(self._app.wait_until_stopped())
