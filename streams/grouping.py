@@ -52,9 +52,9 @@ def ends_of(starts: np.ndarray, n: int) -> np.ndarray:
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The ranges `starts[i] ... starts[i] + lengths[i] - 1` one after the other, and the i of each number."""
     owner = np.arange(len(starts)).repeat(lengths)
-    ends = lengths.cumsum()
-    offset = starts - (ends - lengths)
-    return np.arange(len(owner), dtype=np.int64) + offset[owner], owner
+    values = (starts - (lengths.cumsum() - lengths)).repeat(lengths)
+    values += np.arange(len(owner))
+    return values, owner
 
 
 def running_max(values: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -97,9 +97,11 @@ class Lists:
         filled = own[lengths[own] > 0]
         for k, chosen in by_size(sizes_of(lengths[filled])):
             which = filled[chosen]
-            place, number = ranges(places[which], lengths[which])
-            start = (self._block[cells[which]].astype(np.int64) << k) - places[which]
-            values[place] = self._pools[k].data.reshape(-1)[place + start[number]]
+            own_lengths = lengths[which]
+            place, _ = ranges(places[which], own_lengths)
+            source = ((self._block[cells[which]].astype(np.int64) << k) - places[which]).repeat(own_lengths)
+            source += place
+            values[place] = self._pools[k].data.reshape(-1)[source]
         return values
 
     def contains(self, cells: np.ndarray, values: np.ndarray, shift: int) -> np.ndarray:

@@ -22,8 +22,10 @@ NO_CODE = np.uint16(0xFFFF)
 
 _NOTHING = np.uint32(0xFFFF0000)  # sorts behind all entries and counts nothing
 _GREATEST = 3.38e38
-_SORTED_BITS = 8
-_OWNERS = 256
+_COUNT = np.uint32(0xFFFF)
+_ELEMENTS = 1 << 17
+"""Entries worked on at once: so many stay near the processor."""
+
 _SIGN = np.uint32(1 << 31)
 
 
@@ -65,74 +67,88 @@ def merge(owner: np.ndarray, entries: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return packed[first] >> 32, (((packed[first] & 0xFFFF0000) | counts).astype(np.uint32))
 
 
-def quantiles(entries: np.ndarray, starts: np.ndarray, counts: np.ndarray, per_mille: tuple[int, ...]) -> np.ndarray:
-    """Quantiles by nearest rank.
+def quantiles(entries: np.ndarray, counts: np.ndarray, per_mille: tuple[int, ...]) -> np.ndarray:
+    """Quantiles by nearest rank, of nested groups of each owner.
 
     The quantile q of n values is the ceil(q n)-th smallest; nothing is interpolated.
 
     Args:
-        entries: uint32 entries; those of one owner stand together, their order means nothing.
-        starts: int64 [owners], first entry of each.
-        counts: int64 [owners], how many entries each has.
+        entries: uint32 entries, those of one owner after those of another; their order within a group means nothing.
+        counts: int64 [groups, owners], how many of the first entries of each owner are in each group; rising, the last
+            group has all of them.
         per_mille: which quantiles, in thousandths.
 
     Returns:
-        float64 [len(per_mille), owners]; NaN where an owner has no entries.
+        float64 [groups, len(per_mille), owners]; NaN where a group has no entries.
     """
-    result = np.full((len(per_mille), len(starts)), np.nan)
-    some = np.flatnonzero(counts)
-    for k, chosen in by_size(sizes_of(counts[some])):
-        which, find = some[chosen], _by_sorting if k <= _SORTED_BITS else _by_counting
-        for start in range(0, len(which), _OWNERS):
-            own = which[start : start + _OWNERS]
-            result[:, own] = find(entries, starts[own], counts[own], per_mille)
-    return result
+    most = counts[-1]
+    starts = most.cumsum() - most
+    codes = np.zeros((len(counts), len(per_mille), len(most)), np.uint16)
+    some = most.nonzero()[0]
+    for k, chosen in by_size(sizes_of(most[some])):
+        which = some[chosen]
+        owners = max(_ELEMENTS >> k, 1)
+        for begin in range(0, len(which), owners):
+            own = which[begin : begin + owners]
+            if own[-1] - own[0] == len(own) - 1:
+                mine = entries[starts[own[0]] : starts[own[-1]] + most[own[-1]]]
+            else:
+                mine = entries[ranges(starts[own], most[own])[0]]
+            codes[:, :, own] = _codes(mine, counts[:, own], per_mille)
+    return values_of(codes) + np.where(counts > 0, 0.0, np.nan)[:, None]
 
 
-def _by_sorting(entries: np.ndarray, starts: np.ndarray, counts: np.ndarray, per_mille: tuple[int, ...]) -> np.ndarray:
-    """For short lists: each in a row of its own."""
-    steps = np.arange(int(counts.max()))
-    inside = steps < counts[:, None]
-    ordered = np.where(inside, entries[np.where(inside, starts[:, None] + steps, 0)], _NOTHING)
-    ordered.sort(axis=1)
-    total = np.cumsum(ordered & np.uint32(0xFFFF), axis=1, dtype=np.int64)
-    own, places = np.arange(len(starts)), _places(total, per_mille)
-    return np.array([values_of((ordered[own, at] >> np.uint32(16)).astype(np.uint16)) for at in places])
-
-
-def _by_counting(entries: np.ndarray, starts: np.ndarray, counts: np.ndarray, per_mille: tuple[int, ...]) -> np.ndarray:
-    """For long lists, in which codes come again: a histogram over the codes that any of them has."""
-    place, owner = ranges(starts, counts)
-    chosen = entries[place]
-    code = chosen >> np.uint32(16)
-    seen = np.zeros(1 << 16, np.bool_)
-    seen[code] = True
-    number = np.cumsum(seen) - 1
-    codes = np.flatnonzero(seen).astype(np.uint16)
-    cell = owner * len(codes) + number[code]
-    histogram = np.bincount(cell, chosen & np.uint32(0xFFFF), len(starts) * len(codes))
-    total = np.cumsum(histogram.reshape(len(starts), -1), axis=1)
-    return np.array([values_of(codes[at]) for at in _places(total, per_mille)])
+def _codes(entries: np.ndarray, counts: np.ndarray, per_mille: tuple[int, ...]) -> np.ndarray:
+    """Codes of the quantiles, [groups, len(per_mille), owners], by sorting: the entries of each owner are a row."""
+    steps, own = np.arange(int(counts[-1].max())), np.arange(counts.shape[1])
+    together = np.full((len(own), len(steps)), _NOTHING)
+    together[steps < counts[-1][:, None]] = entries
+    merged = np.count_nonzero((entries & _COUNT) > 1) > 0
+    codes = np.zeros((len(counts), len(per_mille), len(own)), np.uint16)
+    for found, n in zip(codes, counts, strict=True):
+        width = max(int(n.max()), 1)
+        ordered = np.where(steps[:width] < n[:, None], together[:, :width], _NOTHING)
+        ordered.sort(axis=1)
+        if merged:
+            places = _places(np.cumsum(ordered & _COUNT, axis=1, dtype=np.uint32), per_mille)
+        else:
+            places = [rank - 1 for rank in _ranks(n, per_mille)]
+        for q, place in enumerate(places):
+            found[q] = ordered[own, place] >> np.uint32(16)
+    return codes
 
 
 def _places(total: np.ndarray, per_mille: tuple[int, ...]) -> list[np.ndarray]:
     """Where each row of running counts reaches the rank of each quantile."""
-    n = total[:, -1].astype(np.int64)
-    return [(total >= np.maximum((q * n + 999) // 1000, 1)[:, None]).argmax(axis=1) for q in per_mille]
+    return [(total >= rank.astype(total.dtype)[:, None]).argmax(axis=1) for rank in _ranks(total[:, -1], per_mille)]
 
 
-def quantiles_of_rows(codes: np.ndarray, per_mille: tuple[int, ...]) -> np.ndarray:
-    """The same quantiles of one group of each owner, when each entry counts one value.
+def _ranks(n: np.ndarray, per_mille: tuple[int, ...]) -> list[np.ndarray]:
+    """Rank of each quantile among n values, from 1 on; int64."""
+    n = n.astype(np.int64)
+    return [np.maximum((q * n + 999) // 1000, 1) for q in per_mille]
+
+
+def quantiles_of_rows(codes: np.ndarray, lengths: tuple[int, ...], per_mille: tuple[int, ...]) -> np.ndarray:
+    """The same quantiles of nested groups of each owner, when each entry counts one value.
 
     Args:
         codes: uint16 [owners, values], NO_CODE where there is none.
+        lengths: of the groups: how many of the first columns are in each.
         per_mille: which quantiles, in thousandths.
 
     Returns:
-        float64 [len(per_mille), owners]; NaN where an owner has no values.
+        float64 [groups, len(per_mille), owners]; NaN where a group has no values.
     """
-    ordered = np.sort(codes, axis=1)
-    n = np.count_nonzero(ordered != NO_CODE, axis=1)
-    owners, nothing = np.arange(len(codes)), np.where(n > 0, 0.0, np.nan)
-    places = [np.maximum((q * n + 999) // 1000, 1) - 1 for q in per_mille]
-    return np.array([values_of(np.where(n > 0, ordered[owners, place], 0)) + nothing for place in places])
+    owners = np.arange(len(codes))
+    found, nothing = (
+        np.empty((len(lengths), len(per_mille), len(codes)), np.uint16),
+        np.empty((len(lengths), len(codes))),
+    )
+    for group, length in enumerate(lengths):
+        ordered = np.sort(codes[:, :length], axis=1)
+        n = np.count_nonzero(ordered != NO_CODE, axis=1)
+        nothing[group] = np.where(n > 0, 0.0, np.nan)
+        for q, rank in enumerate(_ranks(n, per_mille)):
+            found[group, q] = ordered[owners, rank - 1]
+    return values_of(found) + nothing[:, None]

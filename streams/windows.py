@@ -112,7 +112,7 @@ def _thin(ring: PaneRing, cells: np.ndarray, n: np.ndarray, lengths: tuple[int, 
         last=value,
         flags=ring.flags.take(cells),
         receive_time=ring.receive_time.take(cells),
-        quantiles=np.array([quantiles_of_rows(codes[:, :length], _PER_MILLE) for length in lengths]),
+        quantiles=quantiles_of_rows(codes, lengths, _PER_MILLE),
     )
 
 
@@ -125,7 +125,6 @@ def _thick(ring: PaneRing, cells: np.ndarray, n: np.ndarray, lengths: tuple[int,
     difference = sums[..., SUM] / np.maximum(n, 1)
     entries, counts = ring.sketches_of(cells.T.ravel(), n.T.ravel())
     among = _nested(np.add, counts.reshape(cells.T.shape).T, lengths)
-    starts = np.cumsum(among[-1]) - among[-1]
     return _Panes(
         n,
         ring.n_excluded.take(cells),
@@ -136,7 +135,7 @@ def _thick(ring: PaneRing, cells: np.ndarray, n: np.ndarray, lengths: tuple[int,
         last=sums[..., LAST],
         flags=ring.flags.take(cells),
         receive_time=ring.receive_time.take(cells),
-        quantiles=np.array([quantiles(entries, starts, some, _PER_MILLE) for some in among]),
+        quantiles=quantiles(entries, among, _PER_MILLE),
     )
 
 

@@ -112,7 +112,7 @@ def test_quantiles_of_entries_are_the_nearest_ranks(values, merged):
         entries = [merge(np.zeros(len(some), np.int64), some)[1] if len(some) else some for some in entries]
     counts = np.array([len(some) for some in entries], np.int64)
     together = np.concatenate([*entries, np.zeros(0, np.uint32)])
-    found = quantiles(together, np.cumsum(counts) - counts, counts, (500, 950, 990))
+    found = quantiles(together, counts[None], (500, 950, 990))[0]
     for who, some in enumerate(codes):
         mine = sorted(some.tolist())
         for i, q in enumerate((500, 950, 990)):
@@ -130,7 +130,10 @@ def test_quantiles_of_long_lists_are_the_nearest_ranks_too(seed):
     codes = codes_of(rng.normal(0, 10.0 ** rng.integers(-2, 5), counts.sum()).round(2))
     entries = entries_of(codes) + rng.integers(0, 3, len(codes)).astype(np.uint32)
     starts = np.cumsum(counts) - counts
-    found = quantiles(entries, starts, counts, (500, 950, 990))
+    few = counts // rng.integers(2, 9, 300)
+    found, all_of_few = quantiles(entries, np.array([few, counts]), (500, 950, 990))[::-1]
+    alone = [entries[start : start + count] for start, count in zip(starts, few, strict=True)]
+    np.testing.assert_array_equal(all_of_few, quantiles(np.concatenate(alone), few[None], (500, 950, 990))[0])
     for who, (start, count) in enumerate(zip(starts, counts, strict=True)):
         mine = slice(start, start + count)
         ordered = np.sort(np.repeat(codes[mine], entries[mine] & 0xFFFF))
@@ -144,9 +147,9 @@ def test_quantiles_of_rows_are_those_of_entries(rows):
     filled = ~np.isnan(values)
     codes = np.full(values.shape, NO_CODE)
     codes[filled] = codes_of(values[filled])
-    counts = filled.sum(axis=1)
-    expected = quantiles(entries_of(codes[filled]), np.cumsum(counts) - counts, counts, (500, 950, 990))
-    np.testing.assert_array_equal(quantiles_of_rows(codes, (500, 950, 990)), expected)
+    counts = np.array([filled[:, :2].sum(axis=1), filled.sum(axis=1)])
+    expected = quantiles(entries_of(codes[filled]), counts, (500, 950, 990))
+    np.testing.assert_array_equal(quantiles_of_rows(codes, (2, 6), (500, 950, 990)), expected)
 
 
 # lists
