@@ -14,15 +14,32 @@ _NO_CLASS = -1
 
 
 def reading_rows(readings: Readings, position: np.ndarray, flags: np.ndarray, score: np.ndarray) -> Indicators:
-    """One READING row for each reading: value, score in `last`, flags."""
-    rows = Indicators.empty(len(readings))
-    rows.series_id, rows.window_start, rows.value = readings.series_id, readings.event_time, readings.value
-    rows.kind[:] = IndicatorKind.READING
-    rows.n[:] = 1
-    rows.completeness[:] = 1.0
-    rows.class_[:] = _NO_CLASS
-    rows.flags, rows.last, rows.receive_time, rows.position = flags, score, readings.receive_time, position
-    return rows
+    """One READING row for each reading: value, score in `last`, flags. Columns of nothing are one array."""
+    n = len(readings)
+    kind, nothing, zero = np.full(n, IndicatorKind.READING, np.int16), np.zeros(n, np.int32), np.zeros(n)
+    return Indicators(
+        series_id=readings.series_id,
+        kind=kind,
+        window_start=readings.event_time,
+        window_s=nothing,
+        n=np.ones(n, np.int32),
+        n_excluded=nothing,
+        completeness=np.ones(n),
+        mean=zero,
+        min=zero,
+        max=zero,
+        std=zero,
+        last=score,
+        p50=zero,
+        p95=zero,
+        p99=zero,
+        value=readings.value,
+        class_=np.full(n, _NO_CLASS, np.int16),
+        revision=nothing,
+        flags=flags,
+        receive_time=readings.receive_time,
+        position=position,
+    )
 
 
 def anomaly_rows(

@@ -119,7 +119,9 @@ class Lists:
     def _move(self, own: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
         """Give each list a block that holds `new` numbers; return the size class of each."""
         size, old_size = sizes_of(new), sizes_of(old)
-        moving = np.flatnonzero((old == 0) | (size != old_size))
+        moving = ((old == 0) | (size != old_size)).nonzero()[0]
+        if len(moving) == 0:
+            return size
         for k, chosen in by_size(size[moving]):
             which = moving[chosen]
             while len(self._pools) <= k:
@@ -138,18 +140,17 @@ class Lists:
 
 def sizes_of(lengths: np.ndarray) -> np.ndarray:
     """k of the smallest 2^k that holds each length."""
-    return np.asarray(np.frexp(np.maximum(lengths - 1, 0).astype(np.float64))[1])
+    return np.asarray(np.frexp(lengths - 0.5)[1])
 
 
 def by_size(sizes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Each size class that occurs, with the indices of its members."""
     if len(sizes) == 0:
         return
-    least, most = int(sizes.min()), int(sizes.max())
-    if least == most:
-        yield least, np.arange(len(sizes))
+    if np.count_nonzero(sizes == sizes[0]) == len(sizes):
+        yield int(sizes[0]), np.arange(len(sizes))
         return
-    for k in range(least, most + 1):
+    for k in range(int(sizes.min()), int(sizes.max()) + 1):
         chosen = np.flatnonzero(sizes == k)
         if len(chosen):
             yield k, chosen

@@ -191,7 +191,7 @@ class PartitionState:
         sure = flags[kept].copy()
         flags[late] |= _LATE
         checked = _those(in_order & ((flags & _EXCLUDED) == 0))
-        scores = self._check(runs, row, time, value, flags, checked)
+        scores = self._check(runs, row, time, value, limits, flags, checked)
         columns = (row, time, value, received, position[order], clock[order], clock_before[order])
         row, time, value, received, at, now, past = (column[kept] for column in columns)
         arrived = _Arrived(row, time, value, sure, flags[kept], received, at, now, past)
@@ -267,17 +267,18 @@ class PartitionState:
         row: np.ndarray,
         time: np.ndarray,
         value: np.ndarray,
+        limits: Limits,
         flags: np.ndarray,
         checked: np.ndarray | slice,
     ) -> Scores:
         """Checks of the readings `checked` that need those before, good ones in order; adds to their `flags`."""
         if isinstance(checked, np.ndarray):
             row, time, value = row[checked], time[checked], value[checked]
-            runs = Runs(row)
+            runs, limits = Runs(row), self._limits_of(row)
         scores = self._detector.update(row, time, value)
         if len(row):
             nothing = np.zeros(len(row), np.int32)
-            _, judged = self._checks.check(runs, runs.first(row), time, value, self._limits_of(row), nothing)
+            _, judged = self._checks.check(runs, runs.first(row), time, value, limits, nothing)
             flags[checked] |= np.where(judged.flags != 0, judged.flags | _PROVISIONAL, 0)
         return scores
 

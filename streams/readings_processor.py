@@ -98,6 +98,8 @@ class ReadingsProcessor:
         position = np.repeat(np.array([record.offset for record in records], np.int64), lengths)
         checked, derived = self._state.apply(readings, position)
         outputs += self._frames(checked, kinds="reading", flagged=True)
+        if len(derived) == 0:
+            return outputs
         rows = [derived]
         for stations in self._stations:
             indicators, described = stations.take(derived)
@@ -158,9 +160,9 @@ class ReadingsProcessor:
 
 def _checked(readings: Readings, lengths: np.ndarray) -> tuple[Readings, np.ndarray]:
     """The same, when every number is one that can be reckoned with."""
-    if not np.isfinite(readings.value).all():
+    if np.count_nonzero(np.isfinite(readings.value)) < len(readings):
         raise PoisonError(Reason.NOT_FINITE, "a value is not a finite number")
     for times in (readings.event_time, readings.receive_time):
-        if len(times) and (times.min() < 0 or times.max() > _TIME_MAX):
+        if np.count_nonzero(times.view(np.uint64) > _TIME_MAX):  # negative ones are the greatest
             raise PoisonError(Reason.BAD_TIME, "a time is outside the years 1970 to 2255")
     return readings, lengths

@@ -97,7 +97,7 @@ class QuantileTail:
         over /= np.maximum(excess, np.maximum(_TINY, 1e-3 * np.abs(limit)))
         over /= _LN10
         over += self._at_threshold
-        decades = np.where(passing, over, 0.0)
+        decades: np.ndarray = over * passing
         step = np.maximum(recent, _RATE) * 3.0 * scale
         step *= np.where(passing, 1.0 - self.PASSING, 1.0 - self.PASSING - 1.0)
         limit += step
@@ -134,16 +134,17 @@ class MeanTail:
         found = over / slope
         found /= _LN10
         found -= np.log10(np.maximum(share, 1e-3))
-        decades = np.where(above & (n >= WARM), found, 0.0)
+        found *= above & (n >= WARM)
         seeing = n >= self.BLIND
         weight = np.maximum(_RATE, 1.0 / np.maximum(n - self.BLIND + 2.0, 1.0))
-        share += np.where(seeing, weight * (above - share), 0.0)
+        weight *= seeing
+        share += weight * (above - share)
         above &= seeing
         peaks += above
         weight = np.maximum(_EXCESS_RATE, 1.0 / np.maximum(peaks, 1.0))
         np.minimum(peaks, 1.0 / _EXCESS_RATE, out=peaks)
         weight *= np.minimum(over, _CLIP * np.maximum(excess, mean)) - excess
-        excess += np.where(above, weight, 0.0)
+        excess += weight * above
         clipped = np.where(seeing & (mean > 0), np.minimum(x, _CLIP * mean), x)
         mean += np.maximum(_RATE, recent) * (clipped - mean)
-        return decades
+        return np.asarray(found)
