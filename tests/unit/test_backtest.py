@@ -198,7 +198,7 @@ def test_refused_messages_and_an_empty_scope_are_said(pulssi, tmp_path):
     assert code == 0
     assert err.splitlines() == [
         "pulssi: refused: 1 bad_device_id",
-        "pulssi: nothing in these data is in the scope of no2-alert",
+        "pulssi: no2-alert looked at nothing in these data",
     ]
     assert out.startswith("no2-alert: 0 fired")
 
@@ -241,6 +241,11 @@ def test_a_wrong_rule_is_told(pulssi, words_, expected):
     code, _, err = pulssi(*words_)
     assert code == 2
     assert expected in err
+
+
+def test_a_span_that_ends_before_it_begins_is_a_problem(pulssi):
+    code, _, err = pulssi("anomaly", "epa", "--from", "2026-03-02T00:00:00Z", "--to", "2026-03-01T00:00:00Z")
+    assert (code, err) == (2, "pulssi: --from: is not before --to\n")
 
 
 def test_rules_come_from_the_file_that_is_named(pulssi, tmp_path):
@@ -307,7 +312,7 @@ def test_a_plot_of_nothing_is_said_and_not_drawn(pulssi, tmp_path):
     (tmp_path / "a.csv").write_text(table(1))
     code, _, err = pulssi("no2-alert", "a.csv", "--plot", "a.png")
     assert code == 0
-    assert "a.png is not drawn: no2-alert looked at nothing in these data" in err
+    assert "a.png is not drawn" in err
     assert not (tmp_path / "a.png").exists()
 
 

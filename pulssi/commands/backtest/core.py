@@ -30,7 +30,9 @@ from streams.readings_processor import ReadingsProcessor
 from streams.transit.processor import TransitProcessor
 
 NEVER: Final = -(1 << 62)
-OF_VEHICLES: Final = frozenset({IndicatorKind.DELAY, IndicatorKind.ON_TIME, IndicatorKind.HEADWAY})
+OF_VEHICLES: Final = frozenset(
+    {IndicatorKind.DELAY, IndicatorKind.ON_TIME, IndicatorKind.HEADWAY, IndicatorKind.VEHICLE}
+)
 """Indicators that come of vehicle events."""
 
 _NEVER_HIDDEN: Final = OF_VEHICLES | {IndicatorKind.READING}

@@ -32,7 +32,6 @@ from storage.database import Connection
 from streams.catalogue import Catalogue
 
 DATABASE: Final = "db:"
-_OF_WINDOWS: Final = {IndicatorKind.WINDOW, IndicatorKind.DELAY, IndicatorKind.ON_TIME}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +116,8 @@ def run(options: Options, settings: Settings) -> Report:
         span.start = _time("--from", options.start)
     with problems:
         span.end = _time("--to", options.end)
+    if span.start is not None and span.end is not None and span.start >= span.end:
+        problems.found.append("--from: is not before --to")
     with ExitStack() as stack:
         with problems:
             if options.data == [DATABASE]:
@@ -166,7 +167,7 @@ def _unseen_window(rule: Rule, settings: Settings) -> list[str]:
     """A rule on windows that streams does not make would never fire."""
     source = rule.source
     made = sorted({*settings.streams.windows_s, *settings.streams.long_windows_s})
-    if source is None or source.kind not in _OF_WINDOWS or source.window_s in made:
+    if source is None or source.kind != IndicatorKind.WINDOW or source.window_s in made:
         return []
     lengths = ", ".join(map(str, made))
     return [f"rule {rule.id}: window_s = {source.window_s} is none of the windows that streams makes: {lengths}"]
@@ -235,7 +236,7 @@ def _report(
         reasons = ", ".join(f"{n} {reason}" for reason, n in report.refused.most_common())
         report.notes.append(f"refused: {reasons}")
     if not report.series:
-        report.notes.append(f"nothing in these data is in the scope of {rule.id}")
+        report.notes.append(f"{rule.id} looked at nothing in these data")
     if options.plot:
         _draw(options.plot, report, trace, catalogue)
     return report
@@ -261,7 +262,7 @@ def _draw(path: Path, report: Report, trace: Trace, catalogue: Catalogue) -> Non
         by_subject.setdefault(subject, []).append(alarm)
     shown = [info for info in map(catalogue.get, trace.rows) if info is not None]
     if not shown:
-        report.notes.append(f"{path} is not drawn: {report.rule.id} looked at nothing in these data")
+        report.notes.append(f"{path} is not drawn")
         return
     own = {
         info.series_id: by_subject.get(info.device_id if report.rule.no_data else info.series_id, []) for info in shown
