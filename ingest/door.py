@@ -47,6 +47,7 @@ class Limits:
     event_ahead_us_max: int
     frame_readings: int
     frame_delay_us: int
+    frame_delay_us_max: int
     topics_max: int
 
     @classmethod
@@ -58,6 +59,7 @@ class Limits:
             event_ahead_us_max=settings.event_ahead_s_max * US_PER_S,
             frame_readings=settings.frame_readings,
             frame_delay_us=settings.frame_delay_ms * US_PER_MS,
+            frame_delay_us_max=settings.frame_delay_ms_max * US_PER_MS,
             topics_max=settings.series_max,
         )
 
@@ -101,6 +103,7 @@ class Door:
             "partitions": topics.partitions,
             "rows_max": limits.frame_readings,
             "delay_us": limits.frame_delay_us,
+            "delay_us_max": limits.frame_delay_us_max,
         }
         self.readings = Framer(topics.readings, Content.READINGS, encode_readings, **frame)
         self.vehicles = Framer(topics.vehicles, Content.VEHICLES, encode_vehicles, **frame)

@@ -11,7 +11,11 @@ import pyarrow as pa
 
 from ingest.acks import Train
 from pulssi import frames
+from pulssi.times import US_PER_S
 from pulssi.topics import Content, Headers, headers
+
+CALM_ROWS_PER_S = 5_000
+"""Up to here frames wait no longer than they must, so that little load means little delay."""
 
 ReadingRow = tuple[int, int, int, float, int]
 """Series id, event time, receive time, value, seq."""
@@ -62,6 +66,7 @@ class Framer:
         partitions: int,
         rows_max: int,
         delay_us: int,
+        delay_us_max: int,
     ) -> None:
         self.frames = [OpenFrame(partition) for partition in range(partitions)]
         self._topic = topic
@@ -69,7 +74,10 @@ class Framer:
         self._headers = headers(content)
         self._encode = encode
         self._rows_max = rows_max
-        self._delay_us = delay_us
+        self._delay_us = self._delay_us_min = delay_us
+        self._delay_us_max = max(delay_us, delay_us_max)
+        self._rows = 0  # since all frames were last closed
+        self._closed_at = 0
 
     def join(self, train: Train) -> list[Record]:
         """Note that the newest rows came with `train`; returns the records of the frames that are full."""
@@ -80,6 +88,7 @@ class Framer:
                 continue
             if not frame.joined:
                 frame.opened = train.receive_time
+            self._rows += rows - frame.joined
             frame.joined = rows
             frame.trains.append(train)
             train.waiting += 1
@@ -90,7 +99,17 @@ class Framer:
     def due(self, now: int) -> list[Record]:
         """Records of every frame, once one of them has waited long enough: together they are one request to Kafka."""
         deadline = self.deadline()
-        return self.flush() if deadline is not None and now >= deadline else []
+        if deadline is None or now < deadline:
+            return []
+        self._pace(now)
+        return self.flush()
+
+    def _pace(self, now: int) -> None:
+        """Let the next frames wait longer the more came since the last: a record costs the same whatever it holds."""
+        calm = CALM_ROWS_PER_S * (now - self._closed_at) / US_PER_S
+        self._delay_us = min(self._delay_us_max, int(self._delay_us_min * max(1.0, self._rows / max(1.0, calm))))
+        self._rows = 0
+        self._closed_at = now
 
     def flush(self) -> list[Record]:
         """Records of every frame that holds anything."""

@@ -33,8 +33,10 @@ from pulssi.settings import MqttSettings
 
 READ_BYTES = 65_536
 """Of one read; larger ones are slower."""
-GATHER_S = 0.002
-"""How long a read waits for company: a nap that saves half of the CPU under load."""
+GATHER_S_MIN, GATHER_S_MAX = 0.002, 0.008
+"""How long a read waits for company: a nap that saves half of the CPU under load, and grows with it."""
+GATHER_BYTES = 8_192
+"""A read of so much makes the next nap longer, a smaller one shorter."""
 GOODBYE_S = 1.0
 """How long the broker may take to read our last words."""
 RECEIVE_MAXIMUM = 65_535
@@ -101,6 +103,7 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
         self._held = 0
         self._need = 0
         self._full_read = False
+        self._gather_s = GATHER_S_MIN
         self._stopping = False
         self._attempt_at = 0.0
         self._retry_s = RETRY_S_MIN
@@ -207,7 +210,7 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
                 self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST)
         elif decrypted or events & ~select.POLLOUT:
             if not self._full_read:
-                time.sleep(GATHER_S)
+                time.sleep(self._gather_s)
             self.loop_read()
         if self._sock is sock and self.want_write():
             self.loop_write()
@@ -268,6 +271,8 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
         with self._msgtime_mutex:
             self._last_bytes_received = time.monotonic()
         self._full_read = len(data) >= READ_BYTES
+        longer = self._gather_s * (2.0 if len(data) >= GATHER_BYTES else 0.5)
+        self._gather_s = min(GATHER_S_MAX, max(GATHER_S_MIN, longer))
         self._parts.append(data)
         self._held += len(data)
         if self._held >= self._need:

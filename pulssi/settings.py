@@ -155,6 +155,8 @@ class GatewaySettings(Section):
     """Readings in a frame at most."""
     frame_delay_ms: Positive = 20
     """How long a frame waits to fill."""
+    frame_delay_ms_max: Positive = 40
+    """The same from 10,000 readings a second on; it grows from 5,000 on."""
     in_flight_bytes_max: Positive = 64 << 20
     """Taken from MQTT and not yet confirmed by Kafka; over it the gateway stops reading."""
     in_flight_messages_max: Positive = 60_000

@@ -89,6 +89,7 @@ class _Bench:
                     "PULSSI_KAFKA__PREFIX": kafka.prefix,
                     "PULSSI_GATEWAY__CLIENT_ID": kafka.prefix,
                     "PULSSI_GATEWAY__PRODUCER": producer,
+                    "PULSSI_GATEWAY__SESSION_EXPIRY_S": "1",  # or the broker queues the next run for this one too
                     "PULSSI_METRICS__GATEWAY": "-1",
                 },
             )

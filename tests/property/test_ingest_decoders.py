@@ -149,7 +149,9 @@ def test_senml_resolves_like_the_slow_oracle(records):
 )
 def test_trains_are_released_in_order_once_everything_before_is_confirmed(trains, rows_max, data):
     """Rows of trains go to three partitions; records are confirmed in any order."""
-    framer = Framer("t", Content.READINGS, encode_readings, partitions=3, rows_max=rows_max, delay_us=10)
+    framer = Framer(
+        "t", Content.READINGS, encode_readings, partitions=3, rows_max=rows_max, delay_us=10, delay_us_max=10
+    )
     queue, made, records = AckQueue(), [], []
     for number, partitions in enumerate(trains):
         train = Train(1, number, [number], len(partitions), 1)

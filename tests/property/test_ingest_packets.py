@@ -85,6 +85,27 @@ def test_any_cut_of_the_stream_gives_the_packets_that_went_in(packets, places):
     assert read_in_pieces(cut(stream, places)) == [parsed for _, parsed in packets]
 
 
+def test_packets_that_open_with_the_same_bytes_are_told_apart():
+    """The head of a PUBLISH is remembered; all that stands behind it is read anew each time."""
+    topic, payload = b"pulssi/v1/air/dev-1/readings", b"x" * 150
+
+    def packet(first, mid, properties, payload):
+        body = struct.pack("!H", len(topic)) + topic + struct.pack("!H", mid) + variable(len(properties)) + properties
+        body += payload
+        return bytes((first,)) + variable(len(body)) + body
+
+    reply = b"\x01\x01"
+    sent = [(0x32, 1, b"", payload), (0x32, 65535, b"", payload[::-1]), (0x3A, 2, b"", payload)]
+    sent += [(0x32, 3, reply, payload[2:]), (0x32, 4, b"", payload), (0x33, 5, b"", payload)]
+    stream = b"".join(packet(*one) for one in sent)
+    expected = [(mid, topic, body, properties, first) for first, mid, properties, body in sent]
+    for size in range(1, len(stream) + 1):
+        assert read_in_pieces([stream[at : at + size] for at in range(0, len(stream), size)]) == expected
+    whole = packet(*sent[0])
+    broken = whole[:3] + b"\x02\x00" + whole[5:]  # a topic longer than the packet
+    assert read_in_pieces([whole + broken]) == [expected[0], "malformed"]
+
+
 @settings(max_examples=400, derandomize=True, deadline=None)
 @given(st.binary(max_size=400), st.lists(st.integers(0, 10**6), max_size=10))
 def test_garbage_never_crashes_and_is_the_same_however_cut(garbage, places):

@@ -30,6 +30,7 @@ LIMITS = Limits(
     event_ahead_us_max=300 * 10**6,
     frame_readings=5,
     frame_delay_us=20_000,
+    frame_delay_us_max=40_000,
     topics_max=3,
 )
 
@@ -406,7 +407,7 @@ def test_routes_forgotten_while_others_are_read_together(bench):
 
 
 def test_a_frame_of_several_trains_releases_each_and_opens_anew():
-    framer = Framer("r", Content.READINGS, encode_readings, partitions=1, rows_max=4, delay_us=10)
+    framer = Framer("r", Content.READINGS, encode_readings, partitions=1, rows_max=4, delay_us=10, delay_us_max=10)
     trains = [Train(1, NOW + n, [n], 1, 1) for n in range(3)]
     framer.frames[0].rows.extend([(1, 2, 3, 4.0, 5)] * 2)
     assert framer.join(trains[0]) == []
@@ -418,6 +419,35 @@ def test_a_frame_of_several_trains_releases_each_and_opens_anew():
     assert [train.waiting for train in trains] == [2, 0, 2]
     assert framer.deadline() is None
     assert framer.flush() == framer.due(2**62) == []
+
+
+def test_frames_wait_longer_the_more_comes_and_no_longer_than_they_may():
+    framer = Framer(
+        "r", Content.READINGS, encode_readings, partitions=2, rows_max=10_000, delay_us=20_000, delay_us_max=40_000
+    )
+    now = NOW
+
+    def waited(rows):
+        """How long frames wait after a turn in which `rows` came and the frames fell due."""
+        nonlocal now
+        framer.frames[0].rows.extend([(1, 2, 3, 4.0, 5)] * rows)
+        framer.join(Train(1, now, [], rows, 1))
+        now = framer.deadline()
+        assert framer.due(now - 1) == []
+        assert len(framer.due(now)) == 1
+        framer.frames[1].rows.append((1, 2, 3, 4.0, 5))
+        framer.join(Train(1, now, [], 1, 1))
+        found = framer.deadline() - now
+        framer.flush()
+        return found
+
+    assert waited(1) == 20_000
+    assert waited(90) == 20_000  # 4,500 a second
+    assert 29_000 < waited(150) < 31_000
+    assert waited(3_000) == 40_000
+    assert waited(1) == 20_000
+    now += 10**6
+    assert waited(600) == 20_000  # after a silence it is a burst, not a load
 
 
 # Receipts
