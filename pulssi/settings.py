@@ -202,14 +202,16 @@ class StreamsSettings(Section):
     """Readings worked on in one go while catching up."""
     series_max: Positive = 200_000
     """Series of one partition."""
-    anomaly_score_min: Annotated[float, Field(gt=0, le=1)] = 0.9999
-    """Readings that score this or more become anomaly rows: 0.9999 = as unusual as one reading in 10,000."""
+    anomaly_score_min: Annotated[float, Field(gt=0, le=1)] = 0.99
+    """Readings that score this or more become anomaly rows: noise does at 0.99 once in the memory of a series."""
     on_time_s: tuple[int, int] = (-60, 180)
     """Band of delay that counts as on time: earliest and latest, seconds."""
     on_time_bands_s: Annotated[tuple[tuple[int, int], ...], Field(max_length=4)] = ((0, 300),)
     """Further bands, each a series with channel `<earliest>:<latest>`; TCQSM: not early, at most 5 min late."""
     zone: Annotated[str, AfterValidator(_zone)] = "Europe/Helsinki"
-    """Time zone whose days the daily values of air quality are of."""
+    """Time zone whose days the daily values of air quality are of, and whose hours anomalies are judged by."""
+    holidays: Annotated[str, Field(pattern="^([A-Z]{2})?$")] = "FI"
+    """Country, by its code, whose public holidays count as Sundays for anomalies; empty for none."""
     roadside_stations: tuple[str, ...] = ()
     """Device ids of traffic stations: the European index asks for fewer compounds there."""
     service_window_s: Positive = 3600

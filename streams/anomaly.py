@@ -13,14 +13,15 @@ import numpy as np
 from pulssi.times import US_PER_S
 from streams.grouping import lengths_of, starts_of
 from streams.record import Record
-from streams.symbols import RangeSymbols, RankSymbols, Transitions, Words
-from streams.tails import MeanTail, QuantileTail
+from streams.season import Calendar, Season
+from streams.symbols import RangeSymbols, Transitions
+from streams.tails import WARM, MeanTail, Precedents, QuantileTail
 
 
 class Cause(IntEnum):
     """What is most unusual about a reading."""
 
-    LEVEL = 0  # the reading itself is far from what its time of day leads to expect
+    LEVEL = 0  # the reading is far from what its time of the day and of the week leads to expect, or the mean has moved
     SPREAD = 1  # readings have been further off than usual for a while
     SHAPE = 2  # readings follow each other as they have not done before
     SILENCE = 3  # the reading ends a silence far longer than the usual interval
@@ -30,7 +31,7 @@ class Scores(NamedTuple):
     """What a detector says of readings.
 
     Attributes:
-        score: float64, 0..1.
+        score: float64, 0..1, not more than 1 - the chance that noise brings a reading so unusual.
         expected: float64, the value it expected.
         spread: float64, mean deviation from that.
         cause: int8, `Cause`.
@@ -75,94 +76,71 @@ class Detector(Protocol):
         """
 
 
-_HUGE = 1e150  # greater numbers would overflow in a square
-_DAY_S = 86400
+_HUGE = 1e30  # greater numbers would overflow in a table or in a square
 _CHUNK = 1 << 14
 """Series worked on at once, so that what is known of them stays near."""
 
 
-class Daily:
-    """Running mean by time of day."""
-
-    COLUMNS: ClassVar[tuple[str, ...]] = ("means", "days")
-
-    SLOTS = 48
-    RATE = 0.1
-
-    def __init__(self) -> None:
-        self.means = np.zeros((0, self.SLOTS))
-        self.days = np.zeros((0, self.SLOTS), np.uint8)
-
-    def slots(self, rows: np.ndarray, times: np.ndarray) -> np.ndarray:
-        """Where the time of day of each reading stands in the table."""
-        slot = times // US_PER_S % _DAY_S // (_DAY_S // self.SLOTS)
-        slot += rows * self.SLOTS
-        return np.asarray(slot)
-
-    def expect(self, slots: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Mean of the time of day of each reading, the reading itself where there is none; then learn."""
-        means, all_days = self.means.reshape(-1), self.days.reshape(-1)
-        days = all_days.take(slots)
-        mean = np.where(days, means.take(slots), values)
-        days += np.uint8(1)
-        np.minimum(days, np.uint8(round(1 / self.RATE)), out=days)
-        means[slots] = mean + (values - mean) / days
-        all_days[slots] = days
-        return mean
-
-
 class EvidenceDetector:
-    """Adds up how rare a reading is in several respects for its own series.
+    """Adds up how rare a reading is for its own series in four respects.
 
-    Five numbers tell how far a reading is off: its deviation from the mean of its time of day, the running mean of
-    those deviations, the running surprise of one level following another, and words of levels and of ranks that have
-    never occurred. Each is turned into the decades of its tail probability in the series so far; their sum is the
-    evidence, less the decades that the length of the series alone makes likely. Nothing looks ahead and no parameter
+    They are its deviation from what its time of the day or of the week leads to expect, the distance between a short
+    and a long running mean, the running surprise of one level following another, and the surprise of this one. Each
+    becomes the decades of its tail probability in the series so far. The four say partly the same, and how much differs
+    from series to series: their sum over `DEPENDENCE` are the decades that noise and recorded data of many kinds bear
+    out, and never more than the series' own precedents do. With P the tail probability that they stand for, `score` is
+    1 - P n / `SCORED_FROM` after n readings: 100 (1 - score) readings as unusual are to be expected by chance in all
+    that the series has shown, so a longer series must show something rarer. Nothing looks ahead and no parameter
     depends on the series.
+
+    Args:
+        calendar: of the days and weeks.
 
     Attributes:
         state: [rows, columns] records of the series.
-        peaks: [rows, REST_BLOCKS] greatest evidence of each of the last blocks of readings that are full.
+        peaks: [rows, REST_BLOCKS + 1] greatest evidence of each of the last blocks of time, by their number.
     """
 
     COLUMNS: ClassVar[tuple[str, ...]] = ("state", "peaks")
 
-    SPREAD_READINGS = 24
+    SHORT_READINGS, LONG_READINGS = 24, 288
     SHAPE_READINGS = 12
-    NEW_RATE = 0.002
-    NEW_SHARE_LEAST = 1e-3
-    LENGTH_WEIGHT = 2.0
-    MEMORY_READINGS = 20_000
-    CALM = -8.3
-    DEPENDENCE = 2.7
-    """Evidence of noise of any distribution passes CALM + DEPENDENCE k in one of 10^k readings; measured."""
-    REST_BLOCKS = 8
-    REST_BLOCK_READINGS = 44
+    SPREAD_RATE = 0.001
+    SPREAD_CLIP = 10.0
+    SPREAD_TIMES = 2.0
+    DEPENDENCE = 3.0
     SCORED_FROM = 100
     """Readings of a series before the first that is scored."""
+    MEMORY_READINGS = 20_000
+    """Readings after which the demands rise no more."""
+    REST_BLOCKS = 12
+    REST_BLOCK_US = 2 * 3600 * US_PER_S
+    """A day, and up to two hours: what comes again at the same time of the next day is no news."""
     SILENCE_INTERVALS = 10.0
 
-    def __init__(self) -> None:
+    def __init__(self, calendar: Calendar | None = None) -> None:
+        self._calendar = calendar or Calendar()
         self._record = record = Record()
         self._n, self._time, self._interval = record.number(), record.number(), record.number()
-        self._smooth, self._new_share = record.numbers(2), record.numbers(2, 1.0)
-        self._block, self._blocks = record.number(-np.inf), record.number(-np.inf)
-        self._daily = Daily()
-        self._ranges, self._steps = RangeSymbols(record, (6, 5), (0.0, 0.002)), Transitions(record, 6)
-        self._ranks, self._words = RankSymbols(record, 16), Words(record, (5, 16), (2, 3))
-        self._sizes, self._surprises = MeanTail(record), QuantileTail(record, 2)
-        self.state, self.peaks = record.rows(0), np.zeros((0, self.REST_BLOCKS))
-        self._weights = 2.0 / (np.array([[self.SPREAD_READINGS], [self.SHAPE_READINGS]], np.float64) + 1.0)
-        self._decades = self.LENGTH_WEIGHT * np.log10(np.arange(self.MEMORY_READINGS + 1.0) + 1.0)
+        self._spread, self._smooth = record.number(), record.numbers(5)
+        self._peak, self._peaks, self._block = record.number(-np.inf), record.number(-np.inf), record.number()
+        self._season = Season(record)
+        self._ranges, self._steps = RangeSymbols(record, (6, 5), (0.0, 0.002)), Transitions(record, (6, 5))
+        self._tails, self._sudden = QuantileTail(record, 3), MeanTail(record)
+        self._precedents = Precedents(record, self.SCORED_FROM, self.MEMORY_READINGS)
+        self.state, self.peaks = record.rows(0), np.zeros((0, self.REST_BLOCKS + 1))
+        short = self.SHORT_READINGS
+        readings = (short, self.LONG_READINGS, self.SHAPE_READINGS, short, short)
+        self._weights = 2.0 / (np.array(readings, np.float64)[:, None] + 1.0)
+        self._demands = self.DEPENDENCE * np.log10(np.arange(1, self.MEMORY_READINGS + 1) / self.SCORED_FROM)
 
     def parts(self) -> tuple[tuple[str, Columns], ...]:
         """The parts that hold its state, each with a name."""
         return (
             ("detector", self),
-            ("daily", self._daily),
+            ("season", self._season),
             ("steps", self._steps),
-            ("words", self._words),
-            ("surprises", self._surprises),
+            ("tails", self._tails),
         )
 
     def grow(self, rows: int) -> None:
@@ -184,7 +162,7 @@ class EvidenceDetector:
         result = Scores(np.empty(m), np.empty(m), np.empty(m), np.empty(m, np.int8), np.empty(m, np.bool_))
         if m == 0:
             return result
-        slots, times = self._daily.slots(rows, times), times.astype(np.float64)
+        slots, times = self._calendar.slots(times), times.astype(np.float64)
         values = np.minimum(np.maximum(values, -_HUGE), _HUGE)
         starts = starts_of(rows)
         lengths = lengths_of(starts, m)
@@ -198,7 +176,7 @@ class EvidenceDetector:
             for i in range(-int(waiting[0])):
                 some = int(np.searchsorted(waiting, -i))  # those that have more than i readings
                 at = first[:some] + i
-                found = self._step(state[:, :some], own[:some], slots[at], times[at], values[at])
+                found = self._step(state[:, :some], own[:some], slots[:, at], times[at], values[at])
                 for column, part in zip(result, found, strict=True):
                     column[at] = part
             self.state[own] = state.T
@@ -212,29 +190,34 @@ class EvidenceDetector:
         if np.count_nonzero(n) < len(n):
             first = np.flatnonzero(n == 0)
             state[self._time, first] = times[first]
-            self._ranks.start(state, first, values[first])
+            self._season.start(state, first, values[first])
         after = np.add(n, 1.0, out=state[self._n])
         recent = 1.0 / after
         silent = self._silence(state, n, times)
-        expected = self._daily.expect(slots, values)
-        numbers, symbols = np.empty((2, len(n))), self._ranges.of(state, values)
-        numbers[0], numbers[1] = np.abs(values - expected), self._steps.surprise(state, rows, n, symbols[0])
-        symbols[0], symbols[1] = symbols[1], self._ranks.of(state, recent, values)
-        novelty = self._novelty(state, recent, self._words.new(state, rows, n, symbols))
-        smooth = state[self._smooth]
-        smooth += np.maximum(self._weights, recent) * (numbers - smooth)
-        spread = state[self._sizes.mean].copy()
-        sizes = self._sizes.decades(state, n, recent, numbers[0])
-        level, shape = self._surprises.decades(state, rows, n, recent, smooth)
-        evidence = sizes + (level + shape)
-        evidence += novelty
-        evidence -= self._decades.take(n.astype(np.int64), mode="clip")
-        shape += novelty
-        cause = np.where(shape > np.maximum(sizes, level), np.int8(Cause.SHAPE), (level > sizes).view(np.int8))
-        cause[silent] = Cause.SILENCE
-        score = 1.0 - 10.0 ** (np.maximum(evidence - self.CALM, 0.0) / -self.DEPENDENCE)
+        deviation = self._season.deviation(state, rows, slots, values)
+        surprise = self._steps.surprise(state, rows, n, self._ranges.of(state, values))
+        size, smooth, spread = np.abs(deviation), state[self._smooth], state[self._spread].copy()
+        news = np.stack((values, values, surprise[0], size, deviation))
+        smooth += np.maximum(self._weights, recent) * (news - smooth)
+        shift = np.abs(smooth[0] - smooth[1])
+        level, drift, shape = self._tails.decades(state, rows, n, recent, np.stack((size, shift, smooth[2])))
+        shape += self._sudden.decades(state, n, recent, surprise[1])
+        self._enter(state, rows, times)
+        evidence = self.DEPENDENCE * self._precedents.decades(state, n, (level + drift + shape) / self.DEPENDENCE)
+        evidence -= self._demands.take(n.astype(np.int64), mode="clip")
+        score = 1.0 - 10.0 ** (np.maximum(evidence, 0.0) / -self.DEPENDENCE)
         score *= n >= self.SCORED_FROM
-        return Scores(score, expected, spread, cause, self._fresh(state, rows, n, evidence))
+        wide = smooth[3] > self.SPREAD_TIMES * np.maximum(spread, np.abs(smooth[4]))
+        cause = wide.astype(np.int8)  # level or spread
+        cause[(shape > level + drift) & ~wide] = Cause.SHAPE
+        cause[silent] = Cause.SILENCE
+        self._widen(state[self._spread], n, recent, size)
+        return Scores(score, values - deviation, spread, cause, self._fresh(state, evidence))
+
+    def _widen(self, spread: np.ndarray, n: np.ndarray, recent: np.ndarray, size: np.ndarray) -> None:
+        """Learn the mean deviation."""
+        limit = np.where((n >= WARM) & (spread > 0), self.SPREAD_CLIP * spread, np.inf)
+        spread += np.maximum(self.SPREAD_RATE, recent) * (np.minimum(size, limit) - spread)
 
     def _silence(self, state: np.ndarray, n: np.ndarray, times: np.ndarray) -> np.ndarray:
         """Whether each reading ends a long silence; then learn the interval."""
@@ -247,27 +230,25 @@ class EvidenceDetector:
         interval += weight
         return np.asarray(gap > longest)
 
-    def _novelty(self, state: np.ndarray, recent: np.ndarray, new: np.ndarray) -> np.ndarray:
-        """Decades of the share of new words among the readings before, where words are new; then learn."""
-        share = state[self._new_share]
-        decades = np.zeros(share.shape)
-        some = new.nonzero()
-        if len(some[0]):
-            decades[some] = -np.log10(np.maximum(share[some], self.NEW_SHARE_LEAST))
-        share += np.maximum(self.NEW_RATE, recent) * (new - share)
-        return np.asarray(decades[0] + decades[1])
+    def _enter(self, state: np.ndarray, rows: np.ndarray, times: np.ndarray) -> None:
+        """Begin a new block of time where one begins."""
+        peak, block = state[self._peak], state[self._block]
+        now = np.floor(times / self.REST_BLOCK_US)
+        entering = (now != block).nonzero()[0]
+        if not len(entering):
+            return
+        row, new, old = rows[entering], now[entering], block[entering]
+        ring, places = self.peaks[row], self.REST_BLOCKS + 1
+        ring[np.arange(len(row)), (old % places).astype(np.int64)] = peak[entering]
+        unknown = np.minimum(new - old, places)[:, None]
+        ring[(np.arange(places) - old[:, None] - 1) % places < unknown] = -np.inf
+        self.peaks[row] = ring
+        block[entering], peak[entering], state[self._peaks, entering] = new, -np.inf, ring.max(axis=1)
+        self._precedents.enter(state, entering)
 
-    def _fresh(self, state: np.ndarray, rows: np.ndarray, n: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-        """Whether no reading of the last blocks had as much evidence; then learn."""
-        block, blocks = state[self._block], state[self._blocks]
-        inside = n % self.REST_BLOCK_READINGS
-        if np.count_nonzero(inside) < len(inside):
-            entering = np.flatnonzero(inside == 0)
-            row = rows[entering]
-            place = (n[entering] // self.REST_BLOCK_READINGS).astype(np.int64)
-            self.peaks[row, (place - 1) % self.REST_BLOCKS] = block[entering]
-            self.peaks[row, place % self.REST_BLOCKS] = -np.inf
-            block[entering], blocks[entering] = -np.inf, self.peaks[row].max(axis=1)
-        fresh = evidence > np.maximum(block, blocks)
-        np.maximum(block, evidence, out=block)
+    def _fresh(self, state: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+        """Whether no reading of the last blocks of time had as much evidence; then learn."""
+        peak = state[self._peak]
+        fresh = evidence > np.maximum(peak, state[self._peaks])
+        np.maximum(peak, evidence, out=peak)
         return np.asarray(fresh)

@@ -24,10 +24,11 @@ from streams.progress import NEVER, Bounds, Progress
 from streams.quality.sequence import SequenceChecks
 from streams.quality.settling import Settling
 from streams.quality.single import clock_flags, range_flags
+from streams.season import Calendar
 from streams.series_table import SeriesTable
 from streams.windows import evaluate
 
-VERSION = 6
+VERSION = 7
 """Of the snapshot."""
 
 ADVANCE_PANES = 16
@@ -153,7 +154,7 @@ class PartitionState:
         self._cadence = Cadence(pane_us, max(rolling))
         self._checks = SequenceChecks(pane_us, 0)
         self._settling = Settling(pane_us)
-        self._detector: Detector = EvidenceDetector()
+        self._detector: Detector = EvidenceDetector(Calendar(settings.zone, settings.holidays))
         self._quiet_position, self._quiet_since = -1, 0
         if snapshot is not None:
             self._restore(snapshot)

@@ -19,6 +19,7 @@ from pulssi.frames import IndicatorKind
 from pulssi.settings import Settings
 from simulators.recordings.base import DATA
 from streams.catalogue import Catalogue
+from streams.season import Calendar
 from tests.fixtures.air import info
 from tests.fixtures.backtest import T0, S, by_series, fire, frame
 from tests.property.backtest_oracle import steps
@@ -176,7 +177,7 @@ def test_what_was_expected_is_what_the_detector_of_the_streams_expected():
         wanted.extend(set(rows.series_id.tolist()))
         scores.update(zip(rows.window_start[reading].tolist(), rows.last[reading].tolist(), strict=True))
 
-    trace = Trace(detector, lambda _series: True)
+    trace = Trace(detector, lambda _series: True, calendar=Calendar("Europe/Helsinki", "FI"))
     recorded_outcome(LATENCY, detector, only=1500, seen=seen)
     expected = trace.expected(wanted[:1])[wanted[0]]
     assert dict(zip(expected.time.tolist(), expected.score.tolist(), strict=True)) == scores

@@ -30,6 +30,7 @@ from pulssi.times import parse_iso_us
 from simulators.recordings import Record
 from storage.database import Connection
 from streams.catalogue import Catalogue
+from streams.season import Calendar
 
 DATABASE: Final = "db:"
 
@@ -212,7 +213,9 @@ def _report(
         info = catalogue.get(step.series_id)
         return name_of(info) if info else step.device_id
 
-    trace = Trace(rule, in_scope, keep=options.plot is not None or rule.anomaly is not None)
+    kept = options.plot is not None or rule.anomaly is not None
+    calendar = Calendar(settings.streams.zone, settings.streams.holidays)
+    trace = Trace(rule, in_scope, keep=kept, calendar=calendar)
     outcome = backtest(frames, [rule], settings, catalogue, end=end, seen=trace.see)
     steps = [one for one in outcome.transitions if wanted.matches_alert(one, catalogue.get(one.series_id))]
     found = alarms(steps, rule)

@@ -15,6 +15,7 @@ from pulssi.frames import IndicatorKind, Indicators
 from pulssi.quality import EXCLUDED, Quality
 from pulssi.times import US_PER_S
 from streams.anomaly import EvidenceDetector
+from streams.season import Calendar
 
 ROWS_MAX: Final = 20_000_000
 """Rows that are kept: 0.6 GB."""
@@ -65,12 +66,16 @@ class Trace:
         rule: a silence is shown by the readings around it.
         wanted: whether a series is meant.
         keep: whether the rows are to be shown later, and not only their series to be known.
+        calendar: that of the detector which gave the rows; UTC without holidays when left out.
 
     Attributes:
         series: those of which there were rows.
     """
 
-    def __init__(self, rule: Rule, wanted: Callable[[int], bool], *, keep: bool = True) -> None:
+    def __init__(
+        self, rule: Rule, wanted: Callable[[int], bool], *, keep: bool = True, calendar: Calendar | None = None
+    ) -> None:
+        self._calendar = calendar
         reading = Source(IndicatorKind.READING, 0, "value")
         source = rule.source or reading
         self._source = reading if source.kind == IndicatorKind.READING else source
@@ -137,7 +142,7 @@ class Trace:
         lengths = [len(time) for time, _ in good]
         if not sum(lengths):
             return {}
-        detector = EvidenceDetector()
+        detector = EvidenceDetector(self._calendar)
         detector.grow(len(good))
         time, value = (np.concatenate(column) for column in zip(*good, strict=True))
         scores = detector.update(np.repeat(np.arange(len(good)), lengths), time, value)
