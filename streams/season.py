@@ -138,7 +138,7 @@ class Season:
         more = np.minimum(seen, 254) + np.uint8(1)
         all_means[at] = means + np.maximum(self._rates, 1.0 / more) * (away - means)
         all_seen[at] = more
-        return np.where(weekly, off[1], off[0])
+        return np.asarray(np.where(weekly, off[1], off[0]))
 
     def _compare(self, compared: np.ndarray, errors: np.ndarray, sizes: np.ndarray, ready: np.ndarray) -> None:
         """Learn the mean deviations from both, where there are both."""
