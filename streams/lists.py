@@ -1,7 +1,7 @@
 """lists: a short list of numbers for each of very many cells
 
-Lists live in blocks of 1, 2, 4 ... numbers, one pool for each size, so that they cost at most twice their content and
-reading many of them is a gather from a matrix. The order inside a list means nothing.
+Lists lie in one array, in blocks of 1, 2, 4 ... numbers, so that they cost at most twice their content and reading many
+of them is one gather. The order inside a list means nothing.
 """
 
 from __future__ import annotations
@@ -13,35 +13,48 @@ import numpy as np
 from streams.grouping import Runs, ranges
 
 
+class _Stack:
+    """Indices that are free."""
+
+    def __init__(self) -> None:
+        self._held = np.zeros(4, np.int32)
+        self._n = 0
+
+    def pop(self, n: int) -> np.ndarray:
+        """`n` of them, or as many as there are."""
+        n = min(n, self._n)
+        self._n -= n
+        return self._held[self._n : self._n + n].copy()
+
+    def push(self, indices: np.ndarray) -> None:
+        """More of them."""
+        n = self._n + len(indices)
+        if n > len(self._held):
+            self._held = _longer(self._held, n)
+        self._held[self._n : n] = indices
+        self._n = n
+
+
 class Pool:
-    """Blocks of one size and a stack of the free ones."""
+    """Blocks of one size, rows of `data`."""
 
     def __init__(self, dtype: np.dtype[np.generic], size: int) -> None:
         self.data = np.zeros((4, size), dtype)
-        self._free = np.zeros(4, np.int32)
-        self._n_free = 0
+        self._free = _Stack()
         self._used = 0
 
     def take(self, n: int) -> np.ndarray:
         """Indices of `n` blocks, int32."""
-        reused = min(n, self._n_free)
-        self._n_free -= reused
-        found = self._free[self._n_free : self._n_free + reused].copy()
-        fresh = np.arange(self._used, self._used + n - reused, dtype=np.int32)
-        self._used += n - reused
+        found = self._free.pop(n)
+        fresh = np.arange(self._used, self._used + n - len(found), dtype=np.int32)
+        self._used += len(fresh)
         if self._used > len(self.data):
-            grown = np.zeros((max(self._used, 2 * len(self.data)), self.data.shape[1]), self.data.dtype)
-            grown[: len(self.data)] = self.data
-            self.data = grown
+            self.data = _longer(self.data, self._used)
         return np.concatenate((found, fresh))
 
     def give(self, blocks: np.ndarray) -> None:
         """Blocks are free again."""
-        n = self._n_free + len(blocks)
-        if n > len(self._free):
-            self._free = np.concatenate((self._free, np.zeros(max(n, len(self._free)), np.int32)))
-        self._free[self._n_free : n] = blocks
-        self._n_free = n
+        self._free.push(blocks)
 
 
 class Lists:
@@ -49,15 +62,16 @@ class Lists:
 
     def __init__(self, dtype: type[np.generic], cells: int) -> None:
         self.length = np.zeros(cells, np.uint32)
-        self._block = np.zeros(cells, np.int32)
-        self._dtype = np.dtype(dtype)
-        self._pools: list[Pool] = []
+        self._start = np.zeros(cells, np.int32)
+        self._data = np.zeros(16, dtype)
+        self._used = 0
+        self._free: list[_Stack] = []
 
     def grow(self, cells: int) -> None:
         """Room for `cells` cells."""
         more = cells - len(self.length)
         self.length = np.concatenate((self.length, np.zeros(more, np.uint32)))
-        self._block = np.concatenate((self._block, np.zeros(more, np.int32)))
+        self._start = np.concatenate((self._start, np.zeros(more, np.int32)))
 
     def append(self, cells: np.ndarray, values: np.ndarray) -> None:
         """Put each value into the list of its cell; equal cells must stand together."""
@@ -65,11 +79,11 @@ class Lists:
         own = runs.first(cells)
         old = self.length[own].astype(np.int64)
         new = old + runs.lengths
-        size = self._move(own, old, new)
+        self._make_room(own, old, new)
         self.length[own] = new
-        place = np.arange(len(cells)) - runs.spread(runs.starts - old)
-        for k, chosen in by_size(runs.spread(size)):
-            self._pools[k].data[self._block[cells[chosen]], place[chosen]] = values[chosen]
+        place = self._start[cells] + np.arange(len(cells))
+        place -= runs.spread(runs.starts - old)
+        self._data[place] = values
 
     def replace(self, cells: np.ndarray, values: np.ndarray) -> None:
         """Make the values the whole list of their cells; equal cells must stand together."""
@@ -78,64 +92,75 @@ class Lists:
 
     def clear(self, cells: np.ndarray) -> None:
         """Empty the lists of distinct cells."""
-        filled = cells[self.length[cells] > 0]
+        lengths = self.length[cells]
+        filled = lengths.nonzero()[0]
         if len(filled) == 0:
             return
-        for k, chosen in by_size(sizes_of(self.length[filled].astype(np.int64))):
-            self._pools[k].give(self._block[filled[chosen]])
-        self.length[filled] = 0
+        cells = cells[filled]
+        self._give(self._start[cells], lengths[filled])
+        self.length[cells] = 0
 
     def gather(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """All values of the lists of `cells`, list after list, and for each the index of its list in `cells`."""
         lengths = self.length[cells].astype(np.int64)
-        return self.gather_into(cells, lengths.nonzero()[0], lengths), np.arange(len(cells)).repeat(lengths)
+        place, owner = ranges(self._start[cells], lengths)
+        return self._data[place], owner
 
     def gather_into(self, cells: np.ndarray, own: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Room for `lengths` values of each of `cells`, list after list, filled for those at `own` from their lists."""
-        places = lengths.cumsum() - lengths
-        values = np.zeros(int(lengths.sum()), self._dtype)
-        filled = own[lengths[own] > 0]
-        for k, chosen in by_size(sizes_of(lengths[filled])):
-            which = filled[chosen]
-            own_lengths = lengths[which]
-            place, _ = ranges(places[which], own_lengths)
-            source = ((self._block[cells[which]].astype(np.int64) << k) - places[which]).repeat(own_lengths)
-            source += place
-            values[place] = self._pools[k].data.reshape(-1)[source]
+        if len(own) == len(cells):
+            return self.gather(cells)[0]
+        values = np.zeros(int(lengths.sum()), self._data.dtype)
+        place, _ = ranges((lengths.cumsum() - lengths)[own], lengths[own])
+        values[place], _ = self.gather(cells[own])
         return values
 
     def contains(self, cells: np.ndarray, values: np.ndarray, shift: int) -> np.ndarray:
         """Whether each value is in the list of its cell, in which numbers stand `shift` bits to the left."""
         found = np.zeros(len(cells), np.bool_)
-        lengths = self.length[cells].astype(np.int64)
-        filled = np.flatnonzero(lengths)
-        for k, chosen in by_size(sizes_of(lengths[filled])):
-            which = filled[chosen]
-            blocks = self._pools[k].data[self._block[cells[which]]]
-            inside = np.arange(1 << k) < lengths[which][:, None]
-            found[which] = ((blocks >> self._dtype.type(shift) == values[which][:, None]) & inside).any(axis=1)
+        there, owner = self.gather(cells)
+        found[owner[there >> self._data.dtype.type(shift) == values[owner]]] = True
         return found
 
-    def _move(self, own: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
-        """Give each list a block that holds `new` numbers; return the size class of each."""
-        size, old_size = sizes_of(new), sizes_of(old)
-        moving = ((old == 0) | (size != old_size)).nonzero()[0]
+    def _make_room(self, own: np.ndarray, old: np.ndarray, new: np.ndarray) -> None:
+        """Give each list a block that holds `new` numbers."""
+        size = sizes_of(new)
+        moving = ((old == 0) | (size != sizes_of(old))).nonzero()[0]
         if len(moving) == 0:
-            return size
-        for k, chosen in by_size(size[moving]):
-            which = moving[chosen]
-            while len(self._pools) <= k:
-                self._pools.append(Pool(self._dtype, 1 << len(self._pools)))
-            pool = self._pools[k]
-            blocks = pool.take(len(which))
-            filled = np.flatnonzero(old[which])
-            for j, among in by_size(old_size[which[filled]]):
-                here = filled[among]
-                before = self._block[own[which[here]]]
-                pool.data[blocks[here], : 1 << j] = self._pools[j].data[before]
-                self._pools[j].give(before)
-            self._block[own[which]] = blocks
-        return size
+            return
+        own, old, size = own[moving], old[moving], size[moving]
+        before = self._start[own]
+        for k, chosen in by_size(size):
+            self._start[own[chosen]] = self._take(k, len(chosen))
+        filled = old.nonzero()[0]
+        if len(filled):
+            before, old = before[filled], old[filled]
+            source, owner = ranges(before, old)
+            self._data[source + (self._start[own[filled]] - before)[owner]] = self._data[source]
+            self._give(before, old)
+
+    def _take(self, k: int, n: int) -> np.ndarray:
+        """Starts of `n` blocks of 2^k numbers."""
+        while len(self._free) <= k:
+            self._free.append(_Stack())
+        found = self._free[k].pop(n)
+        fresh = self._used + (np.arange(n - len(found)) << k)
+        self._used += len(fresh) << k
+        if self._used > len(self._data):
+            self._data = _longer(self._data, self._used)
+        return np.concatenate((found, fresh))
+
+    def _give(self, starts: np.ndarray, lengths: np.ndarray) -> None:
+        """Blocks of lists of these lengths are free again."""
+        for k, chosen in by_size(sizes_of(lengths)):
+            self._free[k].push(starts[chosen])
+
+
+def _longer(array: np.ndarray, n: int) -> np.ndarray:
+    """The same with room for `n` rows at least, and twice as many as it had."""
+    grown = np.zeros((max(n, 2 * len(array)), *array.shape[1:]), array.dtype)
+    grown[: len(array)] = array
+    return grown
 
 
 def sizes_of(lengths: np.ndarray) -> np.ndarray:
