@@ -28,7 +28,7 @@ from streams.season import Calendar
 from streams.series_table import SeriesTable
 from streams.windows import evaluate
 
-VERSION = 7
+VERSION = 8
 """Of the snapshot."""
 
 ADVANCE_PANES = 16

@@ -51,12 +51,16 @@ class QuantileTail:
     SHAPE_MAX = 1 / 3
     SCALE_RATE = 0.002
     STEP = 3.0
+    QUIET = 300.0
+    """So many numbers in a row below the threshold, which chance brings once in 5 million, say that it is too high:"""
+    HASTE_MAX = 20.0
+    """then it comes down faster, up to so many times."""
 
     def __init__(self, record: Record, features: int) -> None:
         self.top = np.zeros((0, features, self.TOP))
         self.total, self.squares = np.zeros((0, features)), np.zeros((0, features))
         self._features = features
-        self._columns = record.numbers(5 * features)
+        self._columns = record.numbers(6 * features)
         self._at_threshold = -np.log10(self.PASSING)
 
     def decades(
@@ -71,7 +75,7 @@ class QuantileTail:
             recent: 1 / (n + 1).
             x: float64 [features, rows].
         """
-        columns = state[self._columns].reshape(5, self._features, len(rows))
+        columns = state[self._columns].reshape(6, self._features, len(rows))
         warming = n < WARM
         if not np.count_nonzero(warming):
             return self._follow(columns, recent, x)
@@ -101,18 +105,21 @@ class QuantileTail:
             variance = squares[done] / WARM - (total[done] / WARM) ** 2
             scale = np.maximum(np.sqrt(np.maximum(variance, 0.0)), 1e-9)
             start = (limit, excess, 2.0 * excess**2, scale, np.maximum(peaks, 1))
-            for column, found in zip(columns, start, strict=True):
+            for column, found in zip(columns[:5], start, strict=True):
                 column[:, at[done]] = found.T
 
     def _follow(self, columns: np.ndarray, recent: np.ndarray, x: np.ndarray) -> np.ndarray:
-        limit, excess, squares, scale, peaks = columns
+        limit, excess, squares, scale, peaks, quiet = columns
         passing, over = x > limit, x - limit
         decades = np.zeros(x.shape)
         some = passing.nonzero()
         if len(some[0]):
             decades[some] = self._decades(*(a[some] for a in (over, limit, excess, squares, peaks)))
         step = np.maximum(recent, _RATE) * self.STEP * scale
-        step *= np.where(passing, 1.0 - self.PASSING, -self.PASSING)
+        quiet += 1.0
+        quiet *= ~passing
+        haste = np.minimum(np.maximum(quiet / self.QUIET, 1.0), self.HASTE_MAX)
+        step *= np.where(passing, 1.0 - self.PASSING, -self.PASSING * haste)
         limit += step
         above, over = x > limit, x - limit
         scale += np.maximum(recent, self.SCALE_RATE) * (np.abs(over) - scale)

@@ -38,6 +38,13 @@ def test_decades_are_those_of_the_tail_probability(name):
         assert 0.5 <= share <= 2, (decades, share)
 
 
+def test_a_threshold_that_nothing_passes_comes_down():
+    values = np.random.default_rng(5).exponential(1, (2 * N, SERIES))
+    values[:300] *= 50
+    found = quantile_decades(values)
+    assert 0.03 <= np.mean(found[5_000:] > 0) <= 0.08
+
+
 def test_one_giant_does_not_hide_the_next():
     values = np.random.default_rng(2).exponential(1, (N, SERIES))
     values[2_000] = values[2_500] = 60.0
