@@ -17,6 +17,8 @@ from pathlib import Path
 from kafka import KafkaConsumer, TopicPartition
 
 from deploy.local import LocalServices
+from deploy.local.ports import free_port
+from deploy.processes import HOST, answers
 from pulssi.commands.topics import apply_topics
 from pulssi.frames import Readings
 from pulssi.settings import KafkaSettings
@@ -38,7 +40,7 @@ def main(argv: list[str]) -> int:
         tempfile.TemporaryDirectory(prefix="pulssi-bench-") as folder,
         LocalServices(Path(folder), services={"mosquitto", "kafka"}, dist=dist, durable=False) as services,
     ):
-        bench = _Bench(services.mqtt[1], services.kafka, options.messages)
+        bench = _Bench(services, options.messages)
         ours, cpu, memory, lost = bench.ours("short", "kafka-python", 0)
         senml, senml_cpu, _, senml_lost = bench.ours("senml", "kafka-python", 0)
         paced, paced_cpu, _, paced_lost = bench.ours("short", "kafka-python", PACE_PER_S)
@@ -66,9 +68,10 @@ def _options(argv: list[str]) -> argparse.Namespace:
 
 
 class _Bench:
-    def __init__(self, mqtt_port: int, bootstrap: str, messages: int) -> None:
-        self._mqtt_port = mqtt_port
-        self._bootstrap = bootstrap
+    def __init__(self, services: LocalServices, messages: int) -> None:
+        self._mqtt_port = services.mqtt[1]
+        self._socket = services.broker_socket
+        self._bootstrap = services.kafka
         self._messages = messages
         self._runs = 0
 
@@ -77,35 +80,35 @@ class _Bench:
         self._runs += 1
         kafka = KafkaSettings(bootstrap=self._bootstrap, prefix=f"bench{self._runs}")
         apply_topics(kafka)
-        with tempfile.NamedTemporaryFile("w+") as log:
-            gateway = subprocess.Popen(
-                [sys.executable, "-m", "pulssi", "gateway"],
-                cwd=ROOT,
-                stderr=log,
-                env={
-                    **os.environ,
-                    "PULSSI_MQTT__PORT": str(self._mqtt_port),
-                    "PULSSI_KAFKA__BOOTSTRAP": self._bootstrap,
-                    "PULSSI_KAFKA__PREFIX": kafka.prefix,
-                    "PULSSI_GATEWAY__CLIENT_ID": kafka.prefix,
-                    "PULSSI_GATEWAY__PRODUCER": producer,
-                    "PULSSI_GATEWAY__SESSION_EXPIRY_S": "1",  # or the broker queues the next run for this one too
-                    "PULSSI_METRICS__GATEWAY": "-1",
-                },
-            )
-            try:
-                _until(lambda: '"connected"' in Path(log.name).read_text(), "the gateway did not connect")
-                counter = _Counter(self._bootstrap, kafka.topics.readings, kafka.partitions)
-                start_ms = now_us() // 1000 - 3_600_000
-                self._send(trains.Load(form, DEVICES, DEVICES, start_ms - DEVICES))  # announces the series
-                _until(lambda: counter.rows() >= DEVICES, "warm-up did not arrive")
-                total = self._messages if not rate_per_s else min(self._messages, 5 * rate_per_s)
-                load = trains.Load(form, total, DEVICES, start_ms, rate_per_s=rate_per_s)
-                seconds, cpu = self._measure(gateway.pid, load, lambda: counter.rows() >= DEVICES + total)
-                return total / seconds, cpu / total * 1e6, rss_mib(gateway.pid), DEVICES + total - counter.distinct()
-            finally:
-                gateway.terminate()
-                gateway.wait(20)
+        port = free_port(HOST)
+        gateway = subprocess.Popen(
+            [sys.executable, "-m", "pulssi", "gateway"],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "PULSSI_MQTT__PORT": str(self._mqtt_port),
+                "PULSSI_KAFKA__BOOTSTRAP": self._bootstrap,
+                "PULSSI_KAFKA__PREFIX": kafka.prefix,
+                "PULSSI_GATEWAY__CLIENT_ID": kafka.prefix,
+                "PULSSI_GATEWAY__PRODUCER": producer,
+                "PULSSI_GATEWAY__SESSION_EXPIRY_S": "1",  # or the broker queues the next run for this one too
+                "PULSSI_GATEWAY__BROKER_SOCKET": str(self._socket),
+                "PULSSI_METRICS__GATEWAY": str(port),
+            },
+        )
+        try:
+            _until(lambda: answers(f"http://{HOST}:{port}/ready"), "the gateway did not connect")
+            counter = _Counter(self._bootstrap, kafka.topics.readings, kafka.partitions)
+            start_ms = now_us() // 1000 - 3_600_000
+            self._send(trains.Load(form, DEVICES, DEVICES, start_ms - DEVICES))  # announces the series
+            _until(lambda: counter.rows() >= DEVICES, "warm-up did not arrive")
+            total = self._messages if not rate_per_s else min(self._messages, 5 * rate_per_s)
+            load = trains.Load(form, total, DEVICES, start_ms, rate_per_s=rate_per_s)
+            seconds, cpu = self._measure(gateway.pid, load, lambda: counter.rows() >= DEVICES + total)
+            return total / seconds, cpu / total * 1e6, rss_mib(gateway.pid), DEVICES + total - counter.distinct()
+        finally:
+            gateway.terminate()
+            gateway.wait(20)
 
     def naive(self, form: str) -> Peer:
         """The same for the naive peer, whose records are readings."""
