@@ -129,7 +129,7 @@ class Season:
         away = values - state[self._origin]
         means = np.where(seen, known, away)
         off = away - means
-        off[np.abs(off) <= self.EXACT * np.abs(away)] = 0.0
+        off *= np.abs(off) > self.EXACT * np.abs(away)
         off[1] = np.where(seen[1], off[1], off[0])
         ready = seen[1] >= self.WEEKS_LEAST
         errors = state[self._errors]

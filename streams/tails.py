@@ -118,8 +118,9 @@ class QuantileTail:
         step = np.maximum(recent, _RATE) * self.STEP * scale
         quiet += 1.0
         quiet *= ~passing
-        haste = np.minimum(np.maximum(quiet / self.QUIET, 1.0), self.HASTE_MAX)
-        step *= np.where(passing, 1.0 - self.PASSING, -self.PASSING * haste)
+        step *= np.where(passing, 1.0 - self.PASSING, -self.PASSING)
+        if quiet.max() > self.QUIET:
+            step *= np.minimum(np.maximum(quiet / self.QUIET, 1.0), self.HASTE_MAX)
         limit += step
         above, over = x > limit, x - limit
         scale += np.maximum(recent, self.SCALE_RATE) * (np.abs(over) - scale)
