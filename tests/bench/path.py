@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 OURS = ("gateway", "streams", "alerts", "sink")
 SERVERS = ("mosquitto", "kafka", "database")
 DEVICES = 1_000
+FLOOD_RATE_PER_S = 40_000
+"""More than the path takes; what waits fits into the broker's queue of a million messages."""
 QUIET_RATE_PER_S = 2_000
 DRAIN_S_MAX = 300.0
 NAIVE_RATE_PER_S = 4_000
@@ -74,7 +76,7 @@ def _ours(services: LocalServices, root: Path, options: argparse.Namespace) -> R
         _load(services, root / "warm.npy", rate=500, seconds=4)
         _await_rows(system, [root / "warm.npy"])
         meter = Meter(_pids(system), descendants=True)
-        sent = _load(services, root / "flood.npy", rate=None, seconds=options.seconds)
+        sent = _load(services, root / "flood.npy", rate=FLOOD_RATE_PER_S, seconds=options.seconds)
         _await_rows(system, [root / "warm.npy", root / "flood.npy"])
         seconds, cpu = meter.read()
         memory = sum(rss_mib(system.supervisor.pid(name) or 0) for name in OURS)
@@ -95,13 +97,13 @@ def _pids(system: System) -> dict[str, int]:
     return ours | {name: system.services.supervisor.pid(name) or 0 for name in SERVERS}
 
 
-def _load(services: LocalServices, rows: Path, *, rate: float | None, seconds: float) -> dict[str, Any]:
+def _load(services: LocalServices, rows: Path, *, rate: float, seconds: float) -> dict[str, Any]:
     """Run the generator in a process of its own; what it did."""
     host, port = services.mqtt
     words = ["--host", host, "--port", str(port), "--seconds", str(seconds), "--devices", str(DEVICES)]
-    words += ["--rows", str(rows)] + ([] if rate is None else ["--rate", str(rate)])
+    words += ["--rows", str(rows), "--rate", str(rate)]
     done = subprocess.run(
-        [sys.executable, "-m", "simulators.load", *words], cwd=ROOT, check=True, capture_output=True, text=True
+        [sys.executable, "-m", "simulators.load", *words], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
     )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
