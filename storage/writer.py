@@ -35,6 +35,12 @@ _TAKE = """
     INSERT INTO offsets (consumer, topic, partition, next_offset, owner) VALUES (%s, %s, %s, 0, 1)
     ON CONFLICT (consumer, topic, partition) DO UPDATE SET owner = offsets.owner + 1, updated_time = now()
     RETURNING owner, next_offset"""
+_STUCK_S = 10
+# A writer that was stopped in the middle of a COPY: the server waits for its rows, and no time-out ends that.
+_END_STUCK = """
+    SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE relation = 'offsets'::regclass AND mode = 'RowExclusiveLock' AND granted AND pid <> pg_backend_pid()
+      AND xact_start < clock_timestamp() - make_interval(secs => %s)"""
 _ADVANCE = """
     UPDATE offsets SET next_offset = new.next_offset, records = offsets.records + new.records,
         rows = offsets.rows + new.rows, log_end = coalesce(new.log_end, offsets.log_end),
@@ -146,14 +152,25 @@ class Writer:
     def take(self, places: Iterable[Place]) -> dict[Place, Span]:
         """Become the owner of some partitions; whoever was it before can no longer write.
 
+        A transaction that has held them for 10 s, and that we have waited for as long, is ended with its session.
+
         Raises:
             psycopg.Error: nothing has changed; transient errors are to be tried again.
         """
-        found = {}
         self._newest.clear()
+        in_order = sorted(places)  # everybody in the same order: nobody waits in a circle
+        try:
+            return self._own(in_order)
+        except psycopg.errors.LockNotAvailable:
+            self._open().execute(_END_STUCK, [_STUCK_S])
+            return self._own(in_order)
+
+    def _own(self, places: Iterable[Place]) -> dict[Place, Span]:
+        found = {}
         connection = self._open()
         with connection.transaction():
-            for place in sorted(places):  # everybody in the same order: nobody waits in a circle
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{_STUCK_S}s"])
+            for place in places:
                 owner, offset = connection.execute(_TAKE, (self._consumer, *place)).fetchall()[0]
                 found[place] = Span(owner, offset, offset)
         return found

@@ -136,7 +136,7 @@ def test_a_sink_that_was_stopped_too_long_is_fenced(bench):
     wait_until(lambda: bench.taken() > 0, "the first rows")
     first.signal(signal.SIGSTOP)
     second = bench.start("b")
-    wait_until(  # once the session of the first, and what it had begun in the database, has ended
+    wait_until(  # once the session of the first has ended, and what it had begun in the database
         lambda: len((second.events("assigned") or [{"partitions": ()}])[-1]["partitions"]) == 18,
         "all partitions",
         timeout_s=90.0,

@@ -321,6 +321,19 @@ def test_who_takes_over_fences_the_one_before(feed, owner, tier_database):
     other.writer.close()
 
 
+def test_who_takes_over_ends_a_transaction_that_is_stuck_in_the_middle_of_its_rows(feed, owner, tier_database):
+    feed((Content.READINGS, readings([1], [0], [1.0]).encode()))
+    with connect(tier_database, "writer") as stuck:  # a process that was stopped: the server waits for the rest
+        stuck.execute("UPDATE offsets SET rows = rows + 1")
+        stuck.pgconn.send_query(b"COPY readings FROM STDIN")
+        heir = Feed(tier_database)
+        heir((Content.READINGS, readings([2], [0], [2.0]).encode()))
+        heir.writer.close()
+        stuck.close()
+    assert rows(owner, "SELECT series_id FROM readings ORDER BY 1") == [(1,), (2,)]
+    assert rows(owner, "SELECT next_offset, rows FROM offsets WHERE consumer = 'sink'") == [(2, 2)]
+
+
 def test_consumers_do_not_fence_each_other(feed, tier_database):
     other = Feed(tier_database, "another")
     other((Content.READINGS, readings([1], [1]).encode()))
