@@ -104,6 +104,7 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
         self._need = 0
         self._full_read = False
         self._gather_s = GATHER_S_MIN
+        self._nap_s = GATHER_S_MIN if broker_socket else None
         self._stopping = False
         self._attempt_at = 0.0
         self._retry_s = RETRY_S_MIN
@@ -209,8 +210,6 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
             if events & (select.POLLHUP | select.POLLERR):
                 self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST)
         elif decrypted or events & ~select.POLLOUT:
-            if not self._full_read:
-                time.sleep(self._gather_s)
             self.loop_read()
         if self._sock is sock and self.want_write():
             self.loop_write()
@@ -264,10 +263,10 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
             return MQTTErrorCode.MQTT_ERR_NO_CONN
         try:
             data, closed = self._receive(sock)
-        except BlockingIOError:
-            return MQTTErrorCode.MQTT_ERR_SUCCESS
         except OSError:
             return self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST)
+        if not data and not closed:
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
         with self._msgtime_mutex:
             self._last_bytes_received = time.monotonic()
         self._full_read = len(data) >= READ_BYTES
@@ -282,24 +281,28 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
         return self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST) if closed else MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _receive(self, sock: Any) -> tuple[bytes, bool]:
-        """Bytes that have come, and whether the other side has closed.
+        """Bytes that have come while we napped, and whether the other side has closed.
 
-        TLS and websockets give one record or frame at a time: they are drained.
+        TLS and websockets give one record or frame at a time: they are drained. A Unix socket holds some 150 messages:
+        it is emptied several times in a long nap.
         """
-        data = self._sock_recv(READ_BYTES)
-        if not data or not hasattr(sock, "pending"):
-            return data, not data
-        parts, size = [data], len(data)
-        while size < READ_BYTES:
+        naps = 0 if self._full_read else round(self._gather_s / self._nap_s) if self._nap_s else 1
+        nap_s, drained = self._nap_s or self._gather_s, hasattr(sock, "pending")
+        parts: list[bytes] = []
+        size, closed = 0, False
+        while size < READ_BYTES and not closed and (naps or drained or not parts):
+            if naps:
+                time.sleep(nap_s)
+                naps -= 1
             try:
-                data = self._sock_recv(READ_BYTES)
+                data = self._sock_recv(READ_BYTES - size)
             except BlockingIOError:
-                return b"".join(parts), False
-            if not data:
-                return b"".join(parts), True
-            parts.append(data)
-            size += len(data)
-        return b"".join(parts), False
+                if not naps:
+                    break
+            else:
+                parts.append(data)
+                size, closed = size + len(data), not data
+        return b"".join(parts), closed
 
     def _cut(self, sock: Any, data: bytes) -> MQTTErrorCode:
         """Deal with the whole packets of `data`, keep the rest for the next read."""
