@@ -1,7 +1,8 @@
 """`pulssi bench gateway`: CPU per message of our gateway and of paho callbacks with one Kafka record per reading
 
 The same messages of one reading (PUBLISH packets of 200 bytes, short form) at QoS 1 from 1,000 devices, through a real
-Mosquitto into a real Kafka. The last line is one JSON object; `lost` counts readings that are not in Kafka.
+Mosquitto into a real Kafka; each with a `seq`, and so with receipts, unless said otherwise. The last line is one JSON
+object; `lost` counts readings that are not in Kafka.
 """
 
 from __future__ import annotations
@@ -43,11 +44,13 @@ def main(argv: list[str]) -> int:
         bench = _Bench(services, options.messages)
         ours, cpu, memory, lost = bench.ours("short", "kafka-python", 0)
         senml, senml_cpu, _, senml_lost = bench.ours("senml", "kafka-python", 0)
+        silent, silent_cpu, _, silent_lost = bench.ours("short", "kafka-python", 0, numbered=False)
         paced, paced_cpu, _, paced_lost = bench.ours("short", "kafka-python", PACE_PER_S)
         peers = {"paho callbacks + kafka-python, one record per reading": bench.naive("short")}
         more = {
-            "lost": lost + senml_lost + paced_lost,
+            "lost": lost + senml_lost + silent_lost + paced_lost,
             "bytes_per_message": trains.BYTES,
+            "without_receipts": {"rate_per_s": silent, "cpu_us_per_unit": silent_cpu},
             "senml": {"rate_per_s": senml, "cpu_us_per_unit": senml_cpu},
             f"paced_{PACE_PER_S}_per_s": {"rate_per_s": paced, "cpu_us_per_unit": paced_cpu},
         }
@@ -75,7 +78,9 @@ class _Bench:
         self._messages = messages
         self._runs = 0
 
-    def ours(self, form: str, producer: str, rate_per_s: int) -> tuple[float, float, float, int]:
+    def ours(
+        self, form: str, producer: str, rate_per_s: int, *, numbered: bool = True
+    ) -> tuple[float, float, float, int]:
         """Messages per second, CPU us per message, MiB and lost readings of our gateway."""
         self._runs += 1
         kafka = KafkaSettings(bootstrap=self._bootstrap, prefix=f"bench{self._runs}")
@@ -103,7 +108,7 @@ class _Bench:
             self._send(trains.Load(form, DEVICES, DEVICES, start_ms - DEVICES))  # announces the series
             _until(lambda: counter.rows() >= DEVICES, "warm-up did not arrive")
             total = self._messages if not rate_per_s else min(self._messages, 5 * rate_per_s)
-            load = trains.Load(form, total, DEVICES, start_ms, rate_per_s=rate_per_s)
+            load = trains.Load(form, total, DEVICES, start_ms, rate_per_s=rate_per_s, numbered=numbered)
             seconds, cpu = self._measure(gateway.pid, load, lambda: counter.rows() >= DEVICES + total)
             return total / seconds, cpu / total * 1e6, rss_mib(gateway.pid), DEVICES + total - counter.distinct()
         finally:

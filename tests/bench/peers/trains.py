@@ -29,6 +29,7 @@ class Load:
         start_ms: event time of the first message; the others follow in milliseconds.
         connections: over how many connections.
         rate_per_s: pace, 0 = as fast as the broker takes them.
+        numbered: whether messages carry a `seq`, for which the gateway sends receipts.
     """
 
     form: str
@@ -37,6 +38,7 @@ class Load:
     start_ms: int
     connections: int = 2
     rate_per_s: int = 0
+    numbered: bool = True
 
 
 BYTES = 200
@@ -49,10 +51,11 @@ def packet(load: Load, number: int) -> bytes:
     name = _NAMES[load.form].format(number % load.devices)
     topic = f"pulssi/v1/air/{name}/readings".encode()
     time_ms, value = load.start_ms + number, round(5 + number % 997 / 7, 5)
-    body: object = {"t": time_ms, "device": name, "pm2_5": value, "seq": number}
+    seq = {"seq": number} if load.numbered else {}
+    body: object = {"t": time_ms, "device": name, "pm2_5": value, **seq}
     if load.form == "senml":
         base = {"bn": f"urn:dev:mac:{name}:", "bt": time_ms / 1000}
-        body = [{**base, "n": "pm2_5", "u": "ug/m3", "v": value, "seq": number}]
+        body = [{**base, "n": "pm2_5", "u": "ug/m3", "v": value, **seq}]
     payload = json.dumps(body).encode().ljust(BYTES - 8 - len(topic))
     mid = struct.pack("!H", number // load.connections % 65_535 + 1)
     rest = struct.pack("!H", len(topic)) + topic + mid + b"\x00" + payload
