@@ -286,8 +286,8 @@ class BatchedClient(paho.Client):  # type: ignore[misc]  # mypy skips paho: see 
         TLS and websockets give one record or frame at a time: they are drained. A Unix socket holds some 150 messages:
         it is emptied several times in a long nap.
         """
-        naps = 0 if self._full_read else round(self._gather_s / self._nap_s) if self._nap_s else 1
         nap_s, drained = self._nap_s or self._gather_s, hasattr(sock, "pending")
+        naps = 0 if self._full_read else round(self._gather_s / nap_s)
         parts: list[bytes] = []
         size, closed = 0, False
         while size < READ_BYTES and not closed and (naps or drained or not parts):

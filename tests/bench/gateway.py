@@ -97,7 +97,7 @@ class _Bench:
                 "PULSSI_GATEWAY__CLIENT_ID": kafka.prefix,
                 "PULSSI_GATEWAY__PRODUCER": producer,
                 "PULSSI_GATEWAY__SESSION_EXPIRY_S": "1",  # or the broker queues the next run for this one too
-                "PULSSI_GATEWAY__BROKER_SOCKET": str(self._socket),
+                **({} if self._socket is None else {"PULSSI_GATEWAY__BROKER_SOCKET": str(self._socket)}),
                 "PULSSI_METRICS__GATEWAY": str(port),
             },
         )
