@@ -7,6 +7,7 @@ file is `--config`, else `PULSSI_CONFIG`, else `pulssi.toml` in the working dire
 from __future__ import annotations
 
 import os
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -192,8 +193,12 @@ class StreamsSettings(Section):
     """How far apart the ends of long windows are; a multiple of `pane_s`, else the panes are rounded down."""
     lateness_s_max: Positive = 30
     """How far behind the newest event time of its series a reading may come without a revision."""
+    lateness_s: dict[Annotated[str, Field(min_length=1, max_length=64)], Positive] = {}
+    """The same of single sources, by kind (`air`) or device id (`tms-*`), the first that fits; vehicles: `transit`."""
     horizon_s: Positive = 2 * 3600
     """How far behind a reading may come and still revise its windows."""
+    event_ahead_s_max: Positive = 300
+    """A reading further ahead of its own receipt is flagged, is in no window and moves no watermark."""
     idle_s: Positive = 120
     """A series silent for so long has its open panes closed."""
     snapshot_interval_s: Annotated[float, Field(gt=0)] = 2.0
@@ -224,6 +229,13 @@ class StreamsSettings(Section):
     """A vehicle on a journey that has not moved for so long away from stops stands still."""
     standing_radius_m: Annotated[float, Field(gt=0, le=500)] = 25.0
     """What a vehicle that stands may seem to move."""
+
+    def lateness_of(self, kind: str, device_id: str = "") -> int:
+        """Lateness bound of a source, s: the first of `lateness_s` that fits, else `lateness_s_max`."""
+        fitting = (
+            bound for source, bound in self.lateness_s.items() if source == kind or fnmatchcase(device_id, source)
+        )
+        return next(fitting, self.lateness_s_max)
 
 
 class AlertsSettings(Section):
@@ -412,13 +424,19 @@ class Settings(BaseSettings):
         streams = self.streams
         problems = [
             f"streams.windows_s: {length} is not a multiple of streams.pane_s = {streams.pane_s}"
-            for length in streams.windows_s
+            for length in (*streams.windows_s, *streams.long_windows_s)
             if length % streams.pane_s
         ]
         if streams.service_window_s % streams.service_step_s:
             problems.append("streams.service_window_s is not a multiple of streams.service_step_s")
-        if streams.horizon_s < streams.lateness_s_max:
-            problems.append("streams.horizon_s is shorter than streams.lateness_s_max")
+        problems += [
+            f"streams.horizon_s is shorter than streams.{name}"
+            for name, bound in (
+                ("lateness_s_max", streams.lateness_s_max),
+                *((f"lateness_s.{source}", bound) for source, bound in streams.lateness_s.items()),
+            )
+            if streams.horizon_s < bound
+        ]
         kept_s = self.sink.retention_days * 24 * 3600
         if 0 < kept_s < self.gateway.event_age_s_max + 7 * 24 * 3600:
             # Rows younger than this can still come: from devices, and from the seven days that Kafka keeps.

@@ -25,7 +25,7 @@ def run(settings: Settings) -> None:
     metrics = Metrics("streams")
     metrics.serve(settings.metrics.host, settings.metrics.streams)
     topics = settings.kafka.topics
-    series = SeriesTable(settings.kafka.bootstrap, topics.series, metrics, log)
+    series = SeriesTable(settings, metrics, log)
 
     def readings(partition: int, snapshot: bytes | None) -> Processor:
         return ReadingsProcessor(partition, settings.streams, topics, series.limits, snapshot, series.get)
@@ -47,9 +47,10 @@ def run(settings: Settings) -> None:
 class SeriesTable:
     """The catalogue of `pulssi.series`, read on whenever a series is asked for that is not in it yet."""
 
-    def __init__(self, bootstrap: str, topic: str, metrics: Metrics, log: Log) -> None:
-        self._catalogue = Catalogue()
-        self._source = SeriesTopic(bootstrap, topic, self._catalogue.add, metrics, log)
+    def __init__(self, settings: Settings, metrics: Metrics, log: Log) -> None:
+        self._catalogue = Catalogue(settings.streams.lateness_of)
+        kafka = settings.kafka
+        self._source = SeriesTopic(kafka.bootstrap, kafka.topics.series, self._catalogue.add, metrics, log)
 
     def limits(self, series_ids: np.ndarray) -> Limits:
         """Limits of each series; a `streams.catalogue.Lookup`."""

@@ -25,6 +25,7 @@ class Limits:
         step_max: largest credible change between neighbouring readings.
         stuck_s: seconds for which an unchanged value is credible.
         interval_s: declared seconds between readings; NaN = learn it from the readings.
+        lateness_s: how far behind its newest reading one may come without a revision; NaN = as all.
     """
 
     low: np.ndarray
@@ -32,6 +33,7 @@ class Limits:
     step_max: np.ndarray
     stuck_s: np.ndarray
     interval_s: np.ndarray
+    lateness_s: np.ndarray
 
 
 Lookup = Callable[[np.ndarray], Limits]
@@ -41,14 +43,19 @@ Lookup = Callable[[np.ndarray], Limits]
 def no_limits(series_ids: np.ndarray) -> Limits:
     """Nothing is known of any series."""
     n = len(series_ids)
-    return Limits(np.full(n, -np.inf), np.full(n, np.inf), np.full(n, np.inf), np.full(n, np.inf), np.full(n, np.nan))
+    return Limits(*(np.full(n, one) for one in (-np.inf, np.inf, np.inf, np.inf, np.nan, np.nan)))
 
 
 class Catalogue:
-    """Series descriptions by id; `limits` is a `Lookup`."""
+    """Series descriptions by id; `limits` is a `Lookup`.
 
-    def __init__(self) -> None:
+    Args:
+        lateness_of: lateness bound of a kind and device id, s; `StreamsSettings.lateness_of`. None = that of all.
+    """
+
+    def __init__(self, lateness_of: Callable[[str, str], float] | None = None) -> None:
         self._infos: dict[int, SeriesInfo] = {}
+        self._lateness_of = lateness_of
 
     def add(self, info: SeriesInfo) -> None:
         """Learn or replace the description of one series."""
@@ -72,7 +79,11 @@ class Catalogue:
         found = no_limits(series_ids)
         for i, series_id in enumerate(series_ids.tolist()):
             info = self._infos.get(series_id)
-            quantity = QUANTITIES.get(info.quantity) if info is not None else None
+            if info is None:
+                continue
+            if self._lateness_of is not None:
+                found.lateness_s[i] = self._lateness_of(info.kind, info.device_id)
+            quantity = QUANTITIES.get(info.quantity)
             if quantity is not None:
                 found.low[i], found.high[i] = quantity.low, quantity.high
                 found.step_max[i], found.stuck_s[i] = quantity.step_max, quantity.stuck_s

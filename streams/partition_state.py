@@ -53,6 +53,7 @@ class Counts:
     late: int = 0
     flagged: int = 0
     without_state: int = 0
+    quarantined: int = 0
     windows: int = 0
     revisions: int = 0
     anomalies: int = 0
@@ -136,9 +137,7 @@ class PartitionState:
         pane_us = settings.pane_s * US_PER_S
         self._settings = settings
         self._lookup = lookup
-        self._bounds = Bounds(
-            pane_us, settings.lateness_s_max * US_PER_S, settings.horizon_s * US_PER_S, settings.idle_s * US_PER_S
-        )
+        self._bounds = Bounds(pane_us, settings.horizon_s * US_PER_S, settings.idle_s * US_PER_S)
         rolling = {length // settings.pane_s for length in settings.windows_s}
         self._lengths = tuple(sorted(rolling | {length // settings.pane_s for length in settings.long_windows_s}))
         long_slide = max(settings.long_slide_s // settings.pane_s, 1)
@@ -149,6 +148,7 @@ class PartitionState:
         self.position = -1
         self.table = SeriesTable(settings.series_max)
         self._limits = np.zeros((len(fields(Limits)), 0))
+        self._lateness_us = np.zeros(0, np.int64)
         self._progress = Progress(self._bounds)
         self._ring = PaneRing(self._lengths[-1] + horizon_panes + 2 + ADVANCE_PANES, pane_us, len(self._lengths))
         self._cadence = Cadence(pane_us, max(rolling))
@@ -173,10 +173,10 @@ class PartitionState:
     def _apply(self, readings: Readings, position: np.ndarray) -> tuple[Indicators, Indicators]:
         clock = np.maximum.accumulate(np.maximum(readings.receive_time, self.clock))
         clock_before = np.concatenate(([self.clock], clock[:-1]))
-        rows = self._rows_of(readings.series_id)
+        rows = self._rows_of(readings)
         order = order_by(rows + 1)
         row = rows[order]
-        if row[0] < 0:  # series beyond the bound have no state
+        if row[0] < 0:  # neither series beyond the bound nor times beyond belief have a state
             known = int(row.searchsorted(0))
             order, row = order[known:], row[known:]
         time, value, received = readings.event_time[order], readings.value[order], readings.receive_time[order]
@@ -199,7 +199,8 @@ class PartitionState:
         windows = self._advance(arrived, clock, position)
         windows += self._close_silent(int(clock[-1]), clock, position)
         self.clock, self.position = int(clock[-1]), int(position[-1])
-        all_flags, score = readings.quality.astype(np.int32), np.zeros(len(readings))
+        score = np.zeros(len(readings))
+        all_flags = readings.quality | clock_flags(readings.event_time, readings.receive_time)
         all_flags[order], score[order[checked]] = flags, scores.score
         shown = reading_rows(readings, position, all_flags, score)
         if np.count_nonzero(duplicate):
@@ -220,11 +221,20 @@ class PartitionState:
         at = place[unusual]
         return [anomaly_rows(readings.take(at), position[at], flags[at], scores.take(unusual))]
 
-    def _rows_of(self, series_id: np.ndarray) -> np.ndarray:
+    def _rows_of(self, readings: Readings) -> np.ndarray:
+        """Row of each reading; -1 where there is no room for its series, and where its clock is beyond belief."""
         had = len(self.table)
-        rows = self.table.rows_of(series_id)
+        ahead = readings.event_time - readings.receive_time > self._settings.event_ahead_s_max * US_PER_S
+        quarantined = int(np.count_nonzero(ahead))
+        if quarantined:
+            rows = np.full(len(readings), -1, np.int64)
+            rows[~ahead] = self.table.rows_of(readings.series_id[~ahead])
+        else:
+            rows = self.table.rows_of(readings.series_id)
         if len(self.table) > had:
             self._grow(had)
+        self.counts.quarantined += quarantined
+        self.counts.without_state += int(np.count_nonzero(rows < 0)) - quarantined
         return rows
 
     def _grow(self, had: int) -> None:
@@ -233,6 +243,8 @@ class PartitionState:
         new = self._lookup(self.table.ids[had:])
         columns = [getattr(new, field.name) for field in fields(Limits)]
         self._limits = np.concatenate((self._limits, np.array(columns, np.float64)), axis=1)
+        lateness_s = np.where(np.isnan(new.lateness_s), self._settings.lateness_s_max, new.lateness_s)
+        self._lateness_us = np.concatenate((self._lateness_us, (lateness_s * US_PER_S).astype(np.int64)))
         for part in (self._progress, self._ring, self._cadence, self._checks, self._settling, self._detector):
             part.grow(n)
 
@@ -292,7 +304,8 @@ class PartitionState:
         runs, pane_us = Runs(arrived.row), self._bounds.pane_us
         row = runs.first(arrived.row)
         closed, newest_pane = self._progress.closed[row], self._ring.newest[row]
-        course = self._progress.follow(runs, row, arrived.time, arrived.clock, arrived.clock_before)
+        lateness_us = self._lateness_us[row]
+        course = self._progress.follow(runs, row, arrived.time, lateness_us, arrived.clock, arrived.clock_before)
         pane = arrived.time // pane_us
         self._progress.closed[row] = np.where(closed == NEVER, runs.first(pane) - 1, closed)
         silence = np.minimum(clock.searchsorted(course.silent_from), len(position) - 1)
@@ -553,7 +566,6 @@ class PartitionState:
         counts.late += int(np.count_nonzero(late))
         counts.duplicates += int(np.count_nonzero(duplicate))
         counts.flagged += int(np.count_nonzero(shown.flags))
-        counts.without_state += n - len(late)
         counts.windows += sum(len(rows) for rows in windows)
         counts.revisions += sum(int(np.count_nonzero(rows.revision)) for rows in windows)
         counts.anomalies += sum(map(len, anomalies))

@@ -1,6 +1,6 @@
 """progress: how far the event time of each series has come, and which of its panes are closed
 
-The watermark of a series is its own newest event time less the lateness bound; nobody else moves it. A pane closes when
+The watermark of a series is its own newest event time less its lateness bound; nobody else moves it. A pane closes when
 the watermark passes its end, or when its series has been silent for `idle` on the clock of the partition, which is the
 newest receive time that came. All of it is a function of the readings in their order, not of how they were batched.
 """
@@ -23,7 +23,6 @@ class Bounds:
     """Bounds of event time in us, and the length of a pane."""
 
     pane_us: int
-    lateness_us: int
     horizon_us: int
     idle_us: int
 
@@ -90,6 +89,7 @@ class Progress:
         runs: Runs,
         row: np.ndarray,
         event_time: np.ndarray,
+        lateness_us: np.ndarray,
         clock: np.ndarray,
         clock_before: np.ndarray,
     ) -> Course:
@@ -99,6 +99,7 @@ class Progress:
             runs: the readings of each series.
             row: [runs] row of each run.
             event_time: [readings] series by series, in order of arrival.
+            lateness_us: [runs] lateness bound of each run.
             clock: [readings] clock of the partition with the reading.
             clock_before: [readings] the same before it.
         """
@@ -108,7 +109,7 @@ class Progress:
         silent_from = runs.shifted(clock, self.active[row]) + bounds.idle_us
         silent = (clock_before >= silent_from) & (before > NEVER)
         silent = np.where(silent, before // bounds.pane_us, NEVER)
-        closed = (newest - bounds.lateness_us) // bounds.pane_us - 1
+        closed = (newest - runs.spread(lateness_us)) // bounds.pane_us - 1
         start = np.where(runs.first(before) == NEVER, runs.first(event_time) // bounds.pane_us - 1, self.closed[row])
         closed_after = runs.running_max(np.maximum(silent, closed), start)
         closed_before = np.maximum(runs.shifted(closed_after, start), silent)

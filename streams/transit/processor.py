@@ -15,6 +15,7 @@ from pulssi.errors import PoisonError
 from pulssi.frames import IndicatorKind, Indicators
 from pulssi.messages import SeriesInfo, to_json
 from pulssi.partitions import Output, Record
+from pulssi.quantities import Kind
 from pulssi.settings import StreamsSettings
 from pulssi.times import US_PER_S, iso
 from pulssi.topics import Content, Topics, headers
@@ -68,7 +69,7 @@ class TransitProcessor:
         self._bands = bands(settings)
         self._channels = tuple(band.channel for band in self._bands)
         self._pane_us = us(settings.pane_s)
-        self._lateness_us, self._idle_us = us(settings.lateness_s_max), us(settings.idle_s)
+        self._lateness_us, self._idle_us = us(settings.lateness_of(Kind.TRANSIT)), us(settings.idle_s)
         self._horizon_us = us(settings.horizon_s)
         self._lengths = np.array([length // settings.pane_s for length in sorted(settings.windows_s)])
         covered_us = self._horizon_us + us(AHEAD_S_MAX) + int(self._lengths.max()) * self._pane_us

@@ -12,6 +12,7 @@ import numpy as np
 
 from pulssi.frames import Indicators
 from pulssi.messages import SeriesInfo
+from pulssi.quantities import Kind
 from pulssi.settings import StreamsSettings
 from pulssi.times import US_PER_S
 from streams.transit.bands import bands
@@ -52,7 +53,7 @@ class Service:
         self._settings = settings
         self.step_us = us(settings.service_step_s)
         self._steps = settings.service_window_s // settings.service_step_s
-        self._horizon_us, self._lateness_us = us(settings.horizon_s), us(settings.lateness_s_max)
+        self._horizon_us, self._lateness_us = us(settings.horizon_s), us(settings.lateness_of(Kind.TRANSIT))
         covered_us = self._horizon_us + us(AHEAD_S_MAX + settings.service_window_s)
         self._board = Board(covered_us // self.step_us + 3, np.array([self._steps]))
         self._bands = bands(settings)

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from pulssi.frames import Indicators
 from pulssi.messages import SeriesInfo
+from pulssi.quantities import Kind
 from pulssi.settings import StreamsSettings
 from pulssi.times import US_PER_S
 from streams.transit.entities import us
@@ -68,7 +69,7 @@ class Tracks:
 
     def __init__(self, settings: StreamsSettings) -> None:
         self._names_max = settings.series_max
-        self._lateness_us, self._horizon_us = us(settings.lateness_s_max), us(settings.horizon_s)
+        self._lateness_us, self._horizon_us = us(settings.lateness_of(Kind.TRANSIT)), us(settings.horizon_s)
         self._silent_steps = -(-settings.vanished_after_s // STEP_S)
         self._given_up_us = self._horizon_us + us(settings.vanished_after_s)
         self._standing_us, self._radius_m = us(settings.standing_after_s), settings.standing_radius_m

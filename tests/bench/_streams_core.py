@@ -112,7 +112,7 @@ class Source:
 def checked(series_ids: np.ndarray) -> Limits:
     """Limits that every check has to look at."""
     n = len(series_ids)
-    bounds = (0.0, 500.0, 100.0, 86_400.0, np.nan)
+    bounds = (0.0, 500.0, 100.0, 86_400.0, np.nan, np.nan)
     return Limits(*(np.full(n, bound) for bound in bounds))
 
 

@@ -20,8 +20,9 @@ S = 1_000_000
 
 
 class Oracle:
-    def __init__(self, settings, limits):
+    def __init__(self, settings, limits, lateness_s):
         self.s, self.limits = settings, limits
+        self.lateness_s = {sid: settings.lateness_s_max if math.isnan(own) else own for sid, own in lateness_s.items()}
         self.pane = settings.pane_s * S
         self.clock = 0
         self.series = {}
@@ -32,6 +33,9 @@ class Oracle:
         self.duplicates = 0
 
     def take(self, sid, time, received, value, quality, position):
+        if time > received + self.s.event_ahead_s_max * S:
+            self.flags.append((sid, time, quality | int(Quality.CLOCK)))
+            return self.move_clock(received, position)
         one = self.series.setdefault(sid, Series())
         late = one.newest is not None and time < one.newest - self.s.horizon_s * S
         duplicate = not late and time in one.readings
@@ -44,7 +48,7 @@ class Oracle:
             self.duplicates += 1
         else:
             self.add(sid, one, time, received, value, flags, position)
-        self.move_clock(received, position)
+        return self.move_clock(received, position)
 
     def move_clock(self, received, position):
         self.clock = max(self.clock, received)
@@ -74,7 +78,7 @@ class Oracle:
         one.active = max(self.clock, received)
         self.correct(sid, one, pane, position)
         self.settle(sid, one, position)
-        self.close(sid, one, (one.newest - self.s.lateness_s_max * S) // self.pane - 1, position)
+        self.close(sid, one, int(one.newest - self.lateness_s[sid] * S) // self.pane - 1, position)
 
     def correct(self, sid, one, pane, position):
         for end in range(pane, one.closed + 1):

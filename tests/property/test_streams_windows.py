@@ -29,6 +29,7 @@ LIMITS = {  # low, high, step, stuck
     -3: (0.0, 1.0, 0.25, 1e9),
     4: (-1e9, 1e9, 2.0, 61.0),
 }
+LATENESS_S = {1: math.nan, 2: 5.0, -3: 130.0, 4: math.nan}
 STREAMS = StreamsSettings(
     windows_s=(120, 300),
     long_windows_s=(600, 1500),
@@ -51,7 +52,8 @@ def easily_stuck(monkeypatch):
 
 def lookup(ids):
     known = np.array([LIMITS[one] for one in ids.tolist()]).reshape(-1, 4)
-    return Limits(*known.T, np.full(len(ids), np.nan))
+    lateness_s = np.array([LATENESS_S[one] for one in ids.tolist()])
+    return Limits(*known.T, np.full(len(ids), np.nan), lateness_s)
 
 
 def fresh(snapshot=None):
@@ -81,7 +83,7 @@ def journeys(draw, *, late=True):
                 value = base + rng.choice([0.0, rng.gauss(0, 1), round(rng.uniform(-12, 60), 1), 1e-7])
                 value = base if rng.random() < constant else value
                 quality = rng.choice([0] * 8 + [int(Quality.CLOCK), int(Quality.HUMIDITY)])
-                ahead = 61 * S + rng.randint(0, 5) * S if rng.random() < 0.01 else 0
+                ahead = rng.choice([61, 301, 5_000, 10**9]) * S + rng.randint(0, 5) * S if rng.random() < 0.02 else 0
                 reading = (rng.choice(series), now - back + ahead, value, quality)
                 sent.append(reading)
             frame.append((reading[0], reading[1], now + rng.randint(0, 3) * S, *reading[2:]))
@@ -150,7 +152,7 @@ def readings_of(rows):
 
 
 def told(frames):
-    oracle = Oracle(STREAMS, LIMITS)
+    oracle = Oracle(STREAMS, LIMITS, LATENESS_S)
     for i, frame in enumerate(frames):
         for sid, time, received, value, quality in frame:
             oracle.take(sid, time, received, value, quality, 10 + 3 * i)

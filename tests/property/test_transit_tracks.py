@@ -21,7 +21,7 @@ SETTINGS = StreamsSettings(
     windows_s=(300,),
     service_window_s=900,
     service_step_s=900,
-    lateness_s_max=40,
+    lateness_s={"transit": 40},
     horizon_s=1500,
     vanished_after_s=130,
     standing_after_s=90,
@@ -178,7 +178,7 @@ def judged(parts):
             if sent not in seen and row["event_time"] >= clock - SETTINGS.horizon_s * US:
                 seen.add(sent)
                 steps[row["receive_time"] // (STEP_S * US)].append(row)
-    end = (clock - SETTINGS.lateness_s_max * US) // (STEP_S * US)
+    end = (clock - SETTINGS.lateness_s["transit"] * US) // (STEP_S * US)
     tracks, silent, received, before, expected = defaultdict(list), Counter(), {}, {}, {}
     for step in sorted(number for number in steps if number < end):
         heard = follow(steps[step], tracks, received)
@@ -299,7 +299,7 @@ def test_batches_that_come_again_after_a_restart_change_nothing(seed, data):
 @given(st.integers(0, 10**6), st.randoms(use_true_random=False))
 def test_any_order_inside_the_bound_and_any_repetition_give_the_same_rows(seed, rng):
     rows = street(seed, 250)
-    jitter = {id(row): row["receive_time"] + rng.uniform(0, SETTINGS.lateness_s_max * US) for row in rows}
+    jitter = {id(row): row["receive_time"] + rng.uniform(0, SETTINGS.lateness_s["transit"] * US) for row in rows}
     mixed = sorted(rows, key=lambda row: jitter[id(row)])
     wide = SETTINGS.model_copy(update={"horizon_s": 20_000})
     found = [states(run(records(cut(rng, one)), settings=wide)[0]) for one in (rows, mixed)]

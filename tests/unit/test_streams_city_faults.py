@@ -57,7 +57,7 @@ def limits(ids):
     names = {series_id(f"s{k}", name): name for k in range(100) for name in NAMES}
     known = [QUANTITIES[names[one]] for one in ids.tolist()]
     rows = np.array([(one.low, one.high, one.step_max, one.stuck_s) for one in known]).reshape(-1, 4)
-    return Limits(*rows.T, np.full(len(ids), np.nan))
+    return Limits(*rows.T, *np.full((2, len(ids)), np.nan))
 
 
 def settled(times, values):

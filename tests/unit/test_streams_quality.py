@@ -24,7 +24,7 @@ STEP, STUCK, SPIKE, GAP = (int(flag) for flag in (Quality.STEP, Quality.STUCK, Q
 
 def limits_of(n, step=10.0, stuck_s=100.0):
     wide = np.full(n, np.inf)
-    return Limits(-wide, wide, np.full(n, step), np.full(n, stuck_s), np.full(n, np.nan))
+    return Limits(-wide, wide, np.full(n, step), np.full(n, stuck_s), np.full(n, np.nan), np.full(n, np.nan))
 
 
 def checks_of(lag=0):

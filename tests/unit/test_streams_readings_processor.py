@@ -3,23 +3,24 @@ import pytest
 
 from pulssi.errors import PoisonError
 from pulssi.frames import IndicatorKind, Indicators, Readings
+from pulssi.messages import SeriesInfo
 from pulssi.partitions import Record
 from pulssi.quality import Quality
 from pulssi.settings import StreamsSettings
 from pulssi.topics import Topics
-from streams.catalogue import no_limits
+from streams.catalogue import Catalogue, no_limits
 from streams.readings_processor import ReadingsProcessor
 
 T0 = 1_700_000_000_000_000
 
 
-def frame(series, seconds, values, quality=0):
+def frame(series, seconds, values, quality=0, ahead_s=0):
     n = len(series)
     times = T0 + np.array(seconds, np.int64) * 1_000_000
     return Readings(
         np.array(series, np.int64),
         times,
-        times + 50_000,
+        times + 50_000 - ahead_s * 1_000_000,
         np.array(values, np.float64),
         np.full(n, quality, np.uint16),
         np.arange(n, dtype=np.int64),
@@ -201,6 +202,35 @@ def test_series_beyond_the_bound_are_passed_on_without_state():
     assert rows["reading"].value.tolist() == [1.0, 2.0, 3.0]
     assert set(rows["window"].series_id) == {1}
     assert (one.series, one.counts.without_state) == (1, 2)
+
+
+def test_a_clock_that_is_far_ahead_is_told_and_makes_nothing_late():
+    one = processor(**MINUTES)
+    feed(one, 0, [1], [at(0)], [1.0])
+    far = feed(one, 1, [1, 2], [at(0) + 30_000_000, at(0) + 30_000_301], [9.0, 9.0], ahead_s=30_000_000)
+    assert far["reading"].flags.tolist() == [int(Quality.CLOCK)] * 2
+    assert (one.series, one.counts.quarantined, one.counts.without_state) == (1, 2, 0)
+    back = [feed(one, 2, [1, 1], [at(1), at(2, 10)], [2.0, 3.0]), feed(one, 3, [2, 2], [at(0), at(2, 10)], [4.0, 5.0])]
+    assert [rows["reading"].flags.tolist() for rows in back] == [[0, 0]] * 2
+    assert windows(back[0]) == [(120, at(0), 2, 0)]
+
+
+def test_each_source_has_its_own_lateness_bound():
+    known = {"lateness_s": {"tms-*": 25, "weather": 60}, "lateness_s_max": 10}
+    bounds = StreamsSettings(**known)
+    said = [bounds.lateness_of(*one) for one in (("traffic", "tms-1"), ("weather", "rws-1"), ("air", "a"))]
+    assert said == [25, 60, 10]
+    catalogue = Catalogue(bounds.lateness_of)
+    for number, (kind, device) in enumerate([("traffic", "tms-1"), ("air", "a")], 1):
+        catalogue.add(SeriesInfo(series_id=number, device_id=device, quantity="x", unit="1", kind=kind))
+    one = processor(lookup=catalogue.limits, **{**MINUTES, **known})
+    feed(one, 0, [1, 2], [at(0), at(0)], [1.0, 1.0])
+    closed = [feed(one, 1 + s, [1, 2], [at(1, s), at(1, s)], [1.0, 1.0]) for s in range(10, 30)]
+    closing = {
+        i: [s for s, rows in enumerate(closed, 10) if "window" in rows and i in rows["window"].series_id]
+        for i in (1, 2)
+    }
+    assert closing == {1: [25], 2: [10]}
 
 
 def test_many_rows_are_cut_into_frames_that_a_client_sends():

@@ -128,7 +128,7 @@ def run(options: Options, settings: Settings) -> Report:
             else:
                 records = recorded.load(options.data, options.form, options.quantity)
         problems.check()
-        catalogue = Catalogue()
+        catalogue = Catalogue(settings.streams.lateness_of)
         refused = Counter[str]()
         if options.data == [DATABASE]:
             stored.describe(database, catalogue)
