@@ -85,6 +85,8 @@ _ALL = (
     Quantity("planning_time_index", "1", Kind.TRAFFIC, 0, 100),
     Quantity("buffer_index", "1", Kind.TRAFFIC, 0, 100),
     Quantity("queue", "1", Kind.TRAFFIC, 0, 1),
+    Quantity("incident", "1", Kind.TRAFFIC, 0, 1),
+    Quantity("incident_california_7", "1", Kind.TRAFFIC, 0, 1),
     Quantity("detector_health", "1", Kind.TRAFFIC, 0, 4),
     Quantity("delay", "s", Kind.TRANSIT, -7_200, 14_400),
     Quantity("on_time_share", "%", Kind.TRANSIT, 0, 100),

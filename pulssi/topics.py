@@ -52,7 +52,7 @@ class Topics:
 
     Attributes:
         prefix: first part of every name; `pulssi` unless several installations share a Kafka.
-        partitions: of readings, vehicles, indicators, alerts and state.
+        partitions: of readings, vehicles, groups, indicators, alerts and state.
     """
 
     prefix: str = "pulssi"
@@ -67,6 +67,11 @@ class Topics:
     def vehicles(self) -> str:
         """Arrow frames of vehicle events, partitioned by route."""
         return f"{self.prefix}.vehicles"
+
+    @property
+    def groups(self) -> str:
+        """Arrow frames of indicators that are compared between devices, partitioned by their group."""
+        return f"{self.prefix}.groups"
 
     @property
     def indicators(self) -> str:
@@ -102,6 +107,7 @@ class Topics:
         return [
             TopicSpec(self.readings, self.partitions, kept),
             TopicSpec(self.vehicles, self.partitions, kept),
+            TopicSpec(self.groups, self.partitions, kept),
             TopicSpec(self.indicators, self.partitions, kept),
             TopicSpec(self.series, 1, compacted),
             TopicSpec(self.alerts, self.partitions, alerts),

@@ -1,4 +1,7 @@
-"""the stream processor: readings and vehicle events in, indicators out, under the Faust shell"""
+"""the stream processor: readings and vehicle events in, indicators out, under the Faust shell
+
+What compares devices takes a second way: from the readings to `pulssi.groups`, and from there to the indicators.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from pulssi.settings import Settings
 from pulssi.shell import run_faust
 from pulssi.shell.series import SeriesTopic
 from streams.catalogue import Catalogue, Limits
+from streams.groups_processor import GroupsProcessor
 from streams.readings_processor import ReadingsProcessor
 from streams.transit.processor import TransitProcessor
 
@@ -33,10 +37,13 @@ def run(settings: Settings) -> None:
     def vehicles(partition: int, snapshot: bytes | None) -> Processor:
         return TransitProcessor(partition, settings.streams, topics, snapshot)
 
+    def groups(partition: int, snapshot: bytes | None) -> Processor:
+        return GroupsProcessor(partition, settings.streams, topics, snapshot, series.get)
+
     run_faust(
         settings.streams.group,
         settings.kafka,
-        {topics.readings: readings, topics.vehicles: vehicles},
+        {topics.readings: readings, topics.vehicles: vehicles, topics.groups: groups},
         snapshot_interval_s=settings.streams.snapshot_interval_s,
         batch_bytes_max=settings.streams.batch_readings_max * _READING_BYTES,
         metrics=metrics,

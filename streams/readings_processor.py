@@ -8,24 +8,18 @@ import numpy as np
 
 from pulssi.errors import PoisonError, Reason
 from pulssi.frames import Indicators, Readings
-from pulssi.messages import SeriesInfo, to_json
 from pulssi.partitions import Output, Record
 from pulssi.settings import StreamsSettings
-from pulssi.times import iso
-from pulssi.topics import Content, Topics, headers
-from streams.air.hours import Describe
+from pulssi.topics import Topics
 from streams.air.station_indices import StationIndices
 from streams.blob import pack, unpack
 from streams.catalogue import Lookup
+from streams.groups import Describe, Part, Router
+from streams.groups_processor import INTERESTS
 from streams.indicator_rows import by_position
+from streams.outputs import dead_letter, descriptions, frames
 from streams.partition_state import Counts, PartitionState
 from streams.traffic.stations import TrafficStations
-
-FRAME_ROWS = 5000
-"""Rows in a frame at most: 0.7 MB, below the 1 MiB that Kafka clients send by default.
-
-A cut may fall between rows of one position, so readers know rows by key and revision (`pulssi.partitions`).
-"""
 
 VERSION = 3
 """Of the snapshot."""
@@ -73,7 +67,11 @@ class ReadingsProcessor:
         self._topics = topics
         windows, air, traffic = (None, None, None) if snapshot is None else _parts(snapshot)
         self._state = PartitionState(settings, lookup, windows)
-        self._stations = (StationIndices(settings, describe, air), TrafficStations(settings, describe, traffic))
+        self._stations: tuple[Part, ...] = (
+            StationIndices(settings, describe, air),
+            TrafficStations(settings, describe, traffic),
+        )
+        self._router = Router(INTERESTS, topics.partitions, describe)
 
     @property
     def counts(self) -> Counts:
@@ -97,40 +95,30 @@ class ReadingsProcessor:
             return outputs
         position = np.repeat(np.array([record.offset for record in records], np.int64), lengths)
         checked, derived = self._state.apply(readings, position)
-        outputs += self._frames(checked, kinds="reading", flagged=True)
+        outputs += frames(self._topics.indicators, self._partition, checked, kinds="reading", flagged=True)
         if len(derived) == 0:
             return outputs
         rows = [derived]
         for stations in self._stations:
             indicators, described = stations.take(derived)
-            outputs += [self._description(info) for info in described]
+            outputs += descriptions(self._topics, described)
             rows += [indicators] if len(indicators) else []
-        if len(rows) > 1:
-            derived = by_position(rows)
-        outputs += self._frames(derived, kinds="window", flagged=False)
+        outputs += self._windows(by_position(rows) if len(rows) > 1 else derived)
+        for place, wanted in self._router.route(derived):
+            outputs += frames(self._topics.groups, place, wanted, kinds="window")
         return outputs
 
     def tick(self, now: int) -> list[Output]:
         """Windows of a partition that has fallen silent, provisionally; the state stays as it is."""
-        return self._frames(self._state.tick(now), kinds="window", flagged=False)
+        return self._windows(self._state.tick(now))
 
     def snapshot(self) -> bytes:
         """The whole state, exactly."""
         parts = zip(_PARTS, (self._state.snapshot(), *(one.snapshot() for one in self._stations)), strict=True)
         return pack(VERSION, {}, {name: np.frombuffer(part, np.uint8) for name, part in parts})
 
-    def _description(self, info: SeriesInfo) -> Output:
-        key = str(info.series_id).encode()
-        return Output(self._topics.series, None, key, to_json(info), headers(Content.SERIES))
-
-    def _frames(self, rows: Indicators, *, kinds: str, flagged: bool) -> list[Output]:
-        outputs = []
-        for start in range(0, len(rows), FRAME_ROWS):
-            part = rows if len(rows) <= FRAME_ROWS else rows.take(slice(start, start + FRAME_ROWS))
-            more = {"flagged": int(np.count_nonzero(part.flags))} if flagged else {}
-            said = headers(Content.INDICATORS, kinds=kinds, **more)
-            outputs.append(Output(self._topics.indicators, self._partition, None, part.encode(), said))
-        return outputs
+    def _windows(self, rows: Indicators) -> list[Output]:
+        return frames(self._topics.indicators, self._partition, rows, kinds="window")
 
     def _sorted_out(self, records: Sequence[Record]) -> tuple[list[Record], list[Output]]:
         """The good ones of `records`, and dead letters of the others."""
@@ -145,17 +133,8 @@ class ReadingsProcessor:
         return good, outputs
 
     def _dead_letter(self, record: Record, error: PoisonError) -> Output:
-        more = headers(
-            Content.DEADLETTER,
-            reason=error.reason,
-            detail=error.detail,
-            source="kafka",
-            topic=self._topics.readings,
-            partition=self._partition,
-            offset=record.offset,
-            time=iso(self._state.clock),
-        )
-        return Output(self._topics.deadletters, None, record.key or b"", record.value, more)
+        topics = self._topics
+        return dead_letter(topics, topics.readings, self._partition, record, error, self._state.clock)
 
 
 def _checked(readings: Readings, lengths: np.ndarray) -> tuple[Readings, np.ndarray]:

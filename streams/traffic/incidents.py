@@ -42,7 +42,9 @@ class IncidentDetector(Protocol):
         """Take one minute; bool [..., pairs]: an incident stands between the stations."""
 
 
-def occupancy_from(flow_veh_h: np.ndarray, speed_km_h: np.ndarray, effective_length_m: float, lanes: int) -> np.ndarray:
+def occupancy_from(
+    flow_veh_h: np.ndarray, speed_km_h: np.ndarray, effective_length_m: float, lanes: np.ndarray | int
+) -> np.ndarray:
     """Occupancy in percent where a station gives flow and speed only; NaN where nothing moves."""
     speed = np.where(np.asarray(speed_km_h, np.float64) > 0, speed_km_h, np.nan)
     return np.asarray(np.minimum(np.asarray(flow_veh_h, np.float64) / speed / lanes * effective_length_m / 10, 100.0))

@@ -12,20 +12,19 @@ to the upstream station, and `queue`, once it is there. Nothing counts while the
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
-from functools import lru_cache
 from typing import ClassVar, Final
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from pulssi.times import US_PER_S
+from streams.season import DAY_SLOTS
+from streams.season import Calendar as LocalTime
 from streams.traffic.incidents import Samples
 
 SLOT_MIN: Final = 15
 SLOTS: Final = 1440 // SLOT_MIN
 DAY_KINDS: Final = 2
-_HELSINKI: Final = ZoneInfo("Europe/Helsinki")
+_SATURDAY: Final = 5
 
 _SPREAD_MIN = 0.1  # of a logarithm
 _CLIP = 4.0
@@ -41,17 +40,15 @@ Calendar = Callable[[int], tuple[int, int]]
 """From us UTC to the kind of day, below DAY_KINDS, and the minute of the day."""
 
 
-@lru_cache(maxsize=4)
-def _day(hour: int) -> tuple[int, int]:
-    local = datetime.fromtimestamp(hour * 3600, _HELSINKI)
-    return int(local.weekday() >= 5), local.hour * 60 + local.minute
+def local(calendar: LocalTime) -> Calendar:
+    """Minute of the local day, and whether it is a weekend or a holiday."""
 
+    def kind_and_minute(time: int) -> tuple[int, int]:
+        half_hour, hour_of_week = calendar.slots(np.array([time]))[:, 0].tolist()
+        weekend = (hour_of_week - DAY_SLOTS) // 24 >= _SATURDAY
+        return int(weekend), half_hour * 30 + time // (60 * US_PER_S) % 30
 
-def helsinki(time: int) -> tuple[int, int]:
-    """Local minute of day, and whether it is a weekend."""
-    hour, rest = divmod(time // US_PER_S, 3600)
-    kind, minute = _day(hour)
-    return kind, (minute + rest // 60) % 1440
+    return kind_and_minute
 
 
 class SeasonalContrast:
@@ -65,11 +62,12 @@ class SeasonalContrast:
 
     Attributes:
         evidence: [2, pairs] early and queue.
+        known: [pairs] where it was learned what is usual at the time of the last minute.
     """
 
     COLUMNS: ClassVar[tuple[str, ...]] = ("level", "spread", "count", "smooth", "most", "evidence", "standing")
 
-    def __init__(self, pairs: int, evidence_min: np.ndarray | float = 9.0, calendar: Calendar = helsinki) -> None:
+    def __init__(self, pairs: int, evidence_min: np.ndarray | float = 9.0, *, calendar: Calendar) -> None:
         shape = (DAY_KINDS, SLOTS, 4, pairs)
         self.level = np.zeros(shape)
         self.spread = np.zeros(shape)
@@ -78,6 +76,7 @@ class SeasonalContrast:
         self.most = np.zeros(pairs)
         self.evidence = np.zeros((2, pairs))
         self.standing = np.zeros(np.broadcast_shapes(np.shape(evidence_min), (pairs,)), np.bool_)
+        self.known = np.zeros(pairs, np.bool_)
         self._evidence_min = evidence_min
         self._calendar = calendar
 
@@ -88,11 +87,16 @@ class SeasonalContrast:
         self.standing = strongest >= np.where(self.standing, 0.25, 1.0) * self._evidence_min
         return self.standing
 
+    @property
+    def strength(self) -> np.ndarray:
+        """The stronger evidence as a share of what declares an incident; [..., pairs]."""
+        return np.asarray(self.evidence.max(axis=0) / self._evidence_min)
+
     def _gather(self, samples: Samples) -> np.ndarray:
         """The evidence after this minute; unchanged where a sample is missing."""
         up, down = np.log(samples.flow_up + 120), np.log(samples.flow_down + 120)
         contrast = np.log(samples.occupancy_up + 2) - np.log(samples.occupancy_down + 2)
-        deviates, known = self._deviates(samples.time, np.stack([contrast, up - down, down, up]))
+        deviates, self.known = self._deviates(samples.time, np.stack([contrast, up - down, down, up]))
         emptier, held, lacking, coming = deviates[0], deviates[1], -deviates[2], deviates[3]
         early = np.clip(emptier, -_CLIP, _CLIP) + np.clip(held, -_CLIP, _CLIP) + np.clip(lacking, -_CLIP, 3.0)
         early = (early + np.minimum(coming + 1, 0)) / np.sqrt(3)  # what did not come in cannot go out
@@ -101,7 +105,7 @@ class SeasonalContrast:
         signs = np.where(self._load(samples.flow_down) > _DISCHARGE, np.minimum(signs, 0) - 1, signs)
         signs = np.where(samples.occupancy_down > _QUEUE_OCCUPANCY, -_CLIP, signs)
         grown = self.evidence + signs - np.array([[_EARLY_DRIFT], [_QUEUE_DRIFT]])
-        return np.where(np.isnan(grown) | ~known, self.evidence, np.clip(grown, 0, _EVIDENCE_MAX))
+        return np.where(np.isnan(grown) | ~self.known, self.evidence, np.clip(grown, 0, _EVIDENCE_MAX))
 
     def _deviates(self, time: int, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Distance of values from what is usual now, in spreads, and where that is known; then learns them.
@@ -135,5 +139,6 @@ class SeasonalContrast:
         self.smooth = np.where(np.isnan(flow_down), self.smooth, step)
         flow = np.nan_to_num(self.smooth)
         rising = flow > self.most
-        self.most = np.where(rising, self.most + 0.05 * (flow - self.most), self.most * (1 - 0.02 / 1440))
+        most = np.where(rising, self.most + 0.05 * (flow - self.most), self.most * (1 - 0.02 / 1440))
+        self.most = np.where(np.isnan(flow_down), self.most, most)
         return np.asarray(flow / np.maximum(self.most, 1.0))

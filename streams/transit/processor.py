@@ -13,12 +13,13 @@ import numpy as np
 
 from pulssi.errors import PoisonError
 from pulssi.frames import IndicatorKind, Indicators
-from pulssi.messages import SeriesInfo, to_json
+from pulssi.messages import SeriesInfo
 from pulssi.partitions import Output, Record
 from pulssi.quantities import Kind
 from pulssi.settings import StreamsSettings
-from pulssi.times import US_PER_S, iso
-from pulssi.topics import Content, Topics, headers
+from pulssi.times import US_PER_S
+from pulssi.topics import Topics
+from streams.outputs import dead_letter, descriptions, frames
 from streams.transit import events as vehicle_events
 from streams.transit import snapshot as snapshots
 from streams.transit.bands import bands
@@ -314,27 +315,11 @@ class TransitProcessor:
     def _frames(self, rows: list[Indicators]) -> list[Output]:
         if not rows:
             return []
-        value = Indicators.concat(rows).encode()
-        return [
-            Output(self._topics.indicators, self._partition, None, value, headers(Content.INDICATORS, kinds="window")),
-        ]
+        return frames(self._topics.indicators, self._partition, Indicators.concat(rows), kinds="window")
 
     def _described(self) -> list[Output]:
         infos, self._infos = self._infos, []
-        return [
-            Output(self._topics.series, None, str(info.series_id).encode(), to_json(info), headers(Content.SERIES))
-            for info in infos
-        ]
+        return descriptions(self._topics, infos)
 
     def _dead_letter(self, record: Record, error: PoisonError) -> Output:
-        more = headers(
-            Content.DEADLETTER,
-            reason=error.reason,
-            detail=error.detail,
-            source="kafka",
-            topic=self._topics.vehicles,
-            partition=self._partition,
-            offset=record.offset,
-            time=iso(self._clock),
-        )
-        return Output(self._topics.deadletters, None, record.key or b"", record.value, more)
+        return dead_letter(self._topics, self._topics.vehicles, self._partition, record, error, self._clock)

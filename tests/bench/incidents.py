@@ -179,7 +179,7 @@ def standard_normal_deviate(columns: int) -> StandardNormalDeviate:
 
 def seasonal_contrast(columns: int) -> SeasonalContrast:
     """Thresholds of evidence around the one that we ship."""
-    return SeasonalContrast(columns, np.geomspace(4, 27, 24)[:, None], every_day)
+    return SeasonalContrast(columns, np.geomspace(4, 27, 24)[:, None], calendar=every_day)
 
 
 ALGORITHMS: dict[str, Callable[[int], IncidentDetector]] = {

@@ -27,14 +27,14 @@ def run(kafka):
 
 def test_missing_topics_are_made_and_then_as_they_must_be(run):
     shown = run("show")
-    assert (shown.exit_code, shown.output.count("missing")) == (1, 7)
+    assert (shown.exit_code, shown.output.count("missing")) == (1, 8)
     assert set(json.loads(run("apply", "--json").output).values()) == {"made"}
     shown = run("show", "--json")
     assert shown.exit_code == 0
     assert {one["name"]: one["partitions"] for one in json.loads(shown.output)} == {
         f"{run.prefix}.{name}": count
         for name, count in {
-            **dict.fromkeys(("readings", "vehicles", "indicators", "alerts", "state"), 4),
+            **dict.fromkeys(("readings", "vehicles", "groups", "indicators", "alerts", "state"), 4),
             **dict.fromkeys(("series", "deadletters"), 1),
         }.items()
     }
@@ -56,5 +56,5 @@ def test_another_number_of_partitions_is_for_a_person(run):
     run("apply")
     refused = run("apply", PULSSI_KAFKA__PARTITIONS="3")
     assert isinstance(refused.exception, ConfigurationError)
-    assert len(refused.exception.problems) == 5
+    assert len(refused.exception.problems) == 6
     assert "has 4 partitions instead of 3" in refused.exception.problems[0]

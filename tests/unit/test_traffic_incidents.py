@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from streams.season import Calendar
 from streams.traffic.incidents import California7, California8, Samples, StandardNormalDeviate, occupancy_from
-from streams.traffic.seasonal_contrast import SeasonalContrast, helsinki
+from streams.traffic.seasonal_contrast import SeasonalContrast, local
 
 NAN = np.nan
 MINUTE_US = 60_000_000
+HELSINKI = Calendar("Europe/Helsinki", "FI")
 
 
 def minute(up, down, flow_up=1200.0, flow_down=1200.0, at=0):
@@ -130,5 +132,27 @@ def test_a_gap_keeps_the_evidence():
 
 def test_local_days_of_helsinki():
     friday_2330 = 1_795_815_000 * 1_000_000  # 2026-11-27T21:30Z
-    assert helsinki(friday_2330) == (0, 23 * 60 + 30)
-    assert helsinki(friday_2330 + 30 * MINUTE_US) == (1, 0)
+    assert local(HELSINKI)(friday_2330) == (0, 23 * 60 + 30)
+    assert local(HELSINKI)(friday_2330 + 30 * MINUTE_US) == (1, 0)
+
+
+def test_a_holiday_is_like_a_weekend():
+    independence_day_0900 = 1_828_076_400 * 1_000_000  # Monday 2027-12-06
+    assert local(HELSINKI)(independence_day_0900)[0] == 1
+    assert local(Calendar("Europe/Helsinki"))(independence_day_0900)[0] == 0
+
+
+def test_a_pair_without_a_sample_stays_exactly_as_it_was():
+    both, one = (SeasonalContrast(n, calendar=lambda at: (0, at // MINUTE_US % 1440)) for n in (2, 1))
+    random = np.random.default_rng(3)
+    for at in range(6 * 1440):
+        up, down, flow_up, flow_down = random.gamma(9.0, 1.0, 4) * (1, 1, 100, 100)
+        with_gap = Samples(at * MINUTE_US, *(np.array([x, NAN]) for x in (up, down, flow_up, flow_down)))
+        gap = Samples(at * MINUTE_US, *(np.array([NAN, NAN]) for _ in range(4)))
+        one.update(minute(up, down, flow_up, flow_down, at=at))
+        both.update(gap)
+        both.update(with_gap)
+    for column in one.COLUMNS:
+        np.testing.assert_array_equal(getattr(both, column)[..., :1], getattr(one, column))
+        fresh = getattr(SeasonalContrast(1, calendar=lambda at: (0, at)), column)
+        np.testing.assert_array_equal(getattr(both, column)[..., 1:], fresh)
