@@ -64,6 +64,7 @@ _ALL = (
     Quantity("eu_threshold_level", "1", Kind.AIR, 0, 2),
     Quantity("eu_threshold_level_2008", "1", Kind.AIR, 0, 2),
     Quantity("who_2021_level", "1", Kind.AIR, 0, 1),
+    Quantity("sensor_health", "1", Kind.AIR, 0, 4),
     Quantity("co2", "ppm", Kind.AIR, 250, 10_000, 2_000, 6 * _HOUR),
     Quantity("temperature", "Cel", Kind.WEATHER, -60, 60, 10, 12 * _HOUR),
     Quantity("road_temperature", "Cel", Kind.WEATHER, -60, 80, 10, 12 * _HOUR),

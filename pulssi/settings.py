@@ -219,6 +219,8 @@ class StreamsSettings(Section):
     """Country, by its code, whose public holidays count as Sundays for anomalies; empty for none."""
     roadside_stations: tuple[str, ...] = ()
     """Device ids of traffic stations: the European index asks for fewer compounds there."""
+    sensors_file: Path | None = None
+    """TOML file of low-cost sensors, their corrections and references; no device is low-cost when empty."""
     service_window_s: Positive = 3600
     """Length of the rolling windows of transit service at stops: on-time share, headways, bunching, forecasts."""
     service_step_s: Positive = 900

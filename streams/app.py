@@ -18,6 +18,7 @@ from pulssi.shell.series import SeriesTopic
 from streams.catalogue import Catalogue, Limits
 from streams.groups_processor import GroupsProcessor
 from streams.readings_processor import ReadingsProcessor
+from streams.sensors import load_sensors
 from streams.transit.processor import TransitProcessor
 
 _READING_BYTES = sum(field.type.bit_width // 8 for field in READINGS)
@@ -26,13 +27,14 @@ _READING_BYTES = sum(field.type.bit_width // 8 for field in READINGS)
 def run(settings: Settings) -> None:
     """Compute windows, quality flags, anomalies and delays until SIGTERM."""
     log = setup("streams", level=settings.log.level, as_json=settings.log.as_json)
+    sensors = load_sensors(settings.streams.sensors_file)
     metrics = Metrics("streams")
     metrics.serve(settings.metrics.host, settings.metrics.streams)
     topics = settings.kafka.topics
     series = SeriesTable(settings, metrics, log)
 
     def readings(partition: int, snapshot: bytes | None) -> Processor:
-        return ReadingsProcessor(partition, settings.streams, topics, series.limits, snapshot, series.get)
+        return ReadingsProcessor(partition, settings.streams, topics, series.limits, snapshot, series.get, sensors)
 
     def vehicles(partition: int, snapshot: bytes | None) -> Processor:
         return TransitProcessor(partition, settings.streams, topics, snapshot)

@@ -11,6 +11,7 @@ from pulssi.frames import Indicators, Readings
 from pulssi.partitions import Output, Record
 from pulssi.settings import StreamsSettings
 from pulssi.topics import Topics
+from streams.air.particles import ParticleSensors
 from streams.air.station_indices import StationIndices
 from streams.blob import pack, unpack
 from streams.catalogue import Lookup
@@ -19,15 +20,16 @@ from streams.groups_processor import INTERESTS
 from streams.indicator_rows import by_position
 from streams.outputs import dead_letter, descriptions, frames
 from streams.partition_state import Counts, PartitionState
+from streams.sensors import Sensors
 from streams.traffic.stations import TrafficStations
 
-VERSION = 3
+VERSION = 4
 """Of the snapshot."""
 
 _TIME_MAX = 1 << 53
 """Times beyond it (year 2255) are no times of ours."""
 
-_PARTS = ("windows", "air", "traffic")
+_PARTS = ("windows", "particles", "air", "traffic")
 
 
 def _nothing_known(_series_id: int) -> None:
@@ -49,6 +51,7 @@ class ReadingsProcessor:
         lookup: limits of series seen for the first time; see `streams.catalogue`.
         snapshot: what `snapshot()` returned, or None for a new state.
         describe: descriptions of series; indicators of stations need them to know what is measured where.
+        sensors: which devices are low-cost; none when None.
 
     Raises:
         PoisonError: the snapshot is of another version or other settings, or is damaged.
@@ -62,16 +65,19 @@ class ReadingsProcessor:
         lookup: Lookup,
         snapshot: bytes | None = None,
         describe: Describe = _nothing_known,
+        sensors: Sensors | None = None,
     ) -> None:
         self._partition = partition
         self._topics = topics
-        windows, air, traffic = (None, None, None) if snapshot is None else _parts(snapshot)
+        windows, particles, air, traffic = (None,) * len(_PARTS) if snapshot is None else _parts(snapshot)
+        sensors = sensors or Sensors()
         self._state = PartitionState(settings, lookup, windows)
+        self._particles = ParticleSensors(settings, sensors, describe, particles)
         self._stations: tuple[Part, ...] = (
-            StationIndices(settings, describe, air),
+            StationIndices(settings, self._particles.describe, air, sensors),
             TrafficStations(settings, describe, traffic),
         )
-        self._router = Router(INTERESTS, topics.partitions, describe)
+        self._router = Router(INTERESTS, topics.partitions, self._particles.describe)
 
     @property
     def counts(self) -> Counts:
@@ -98,6 +104,10 @@ class ReadingsProcessor:
         outputs += frames(self._topics.indicators, self._partition, checked, kinds="reading", flagged=True)
         if len(derived) == 0:
             return outputs
+        of_sensors, described = self._particles.take(derived)
+        outputs += descriptions(self._topics, described)
+        if len(of_sensors):
+            derived = by_position([derived, of_sensors])
         rows = [derived]
         for stations in self._stations:
             indicators, described = stations.take(derived)
@@ -114,7 +124,7 @@ class ReadingsProcessor:
 
     def snapshot(self) -> bytes:
         """The whole state, exactly."""
-        parts = zip(_PARTS, (self._state.snapshot(), *(one.snapshot() for one in self._stations)), strict=True)
+        parts = zip(_PARTS, (one.snapshot() for one in (self._state, self._particles, *self._stations)), strict=True)
         return pack(VERSION, {}, {name: np.frombuffer(part, np.uint8) for name, part in parts})
 
     def _windows(self, rows: Indicators) -> list[Output]:

@@ -14,7 +14,15 @@ import numpy as np
 from pulssi.air_classes import COMPOUNDS
 from pulssi.frames import Indicators
 from pulssi.messages import SeriesInfo
-from streams.air.channels import agreed_mean
+from pulssi.quality import Quality
+from streams.air.channels import PARTICLES, agreed_mean, apart
+from streams.sensors import Sensors
+
+CHECKED = "checked"
+"""Channel of what `streams.air.particles` makes of a low-cost sensor: of its particles, only that counts."""
+
+KEPT_BEYOND_HORIZON = 48
+"""Hours that are kept of each series besides those of the horizon."""
 
 CONTEXT = 33
 """Hours before a changed hour that its rows look at, at most: to the start of a local day of 25 hours, and 7 more."""
@@ -58,6 +66,7 @@ class Hours:
         length: hours kept of each series, counted back from the newest hour of its station.
         completeness_min: share of the expected readings that makes an hour valid.
         describe: descriptions of series.
+        sensors: which devices are low-cost.
 
     Attributes:
         stations: one description of each station, in the order in which they came.
@@ -73,8 +82,9 @@ class Hours:
         "receive_time": np.dtype(np.int64),
     }
 
-    def __init__(self, length: int, completeness_min: float, describe: Describe) -> None:
+    def __init__(self, length: int, completeness_min: float, describe: Describe, sensors: Sensors) -> None:
         self.length = length
+        self._sensors = sensors
         self._completeness_min = completeness_min
         self._describe = describe
         self.ids: list[int] = []
@@ -152,11 +162,12 @@ class Hours:
         found.present[at] = each.present.any(axis=0)
         found.revision[at], found.n_excluded[at] = each.revision.sum(axis=0), each.n_excluded.sum(axis=0)
         found.flags[at] = np.bitwise_or.reduce(each.flags, axis=0)
+        found.flags[at][apart(COMPOUNDS[at[1]], each.mean)] |= int(Quality.CHANNELS)
         found.receive_time[at], found.changed[at] = each.receive_time.max(axis=0), each.changed.max(axis=0)
 
     def _add(self, series_id: int) -> int:
         info = self._describe(series_id)
-        if info is None or info.quantity not in _PLACE:
+        if info is None or info.quantity not in _PLACE or self._superseded(info):
             self._series[series_id] = -1
             return -1
         series = self._series[series_id] = len(self.ids)
@@ -173,6 +184,11 @@ class Hours:
         else:
             self._more.setdefault((station, compound), [first]).append(series)
         return series
+
+    def _superseded(self, info: SeriesInfo) -> bool:
+        """Whether a series is raw, and another says what is to be made of it."""
+        raw = info.quantity in PARTICLES and info.channel != CHECKED
+        return raw and self._sensors.of(info.device_id) is not None
 
     def _grow(self, series: int, stations: int) -> None:
         if series > len(self._changed):

@@ -20,10 +20,11 @@ from pulssi.series import series_id
 from pulssi.settings import StreamsSettings
 from pulssi.times import US_PER_S
 from streams.air.days import Days
-from streams.air.hours import CONTEXT, Describe, Hours, Slots
+from streams.air.hours import CONTEXT, KEPT_BEYOND_HORIZON, Describe, Hours, Slots
 from streams.air.rules import BEFORE_DAY, COMPLETENESS_MIN, DAILY, HOURLY, HOURS, Outcome, Rule, daily, hourly
 from streams.blob import pack, unpack
 from streams.indicator_rows import by_position
+from streams.sensors import Sensors
 
 VERSION = 1
 """Of the snapshot."""
@@ -33,7 +34,6 @@ DAY_S = 86_400
 """Window length of daily rows, also on the two days of a year that have 23 or 25 hours: it names the kind of row."""
 
 _HOUR_US = HOUR_S * US_PER_S
-_KEPT_BEYOND_HORIZON = 48
 _POINTS_MAX = 4096
 
 _ALL = (*HOURLY, *DAILY)
@@ -59,6 +59,7 @@ class StationIndices:
         settings: horizon, time zone, traffic stations.
         describe: descriptions of series.
         snapshot: what `snapshot()` gave, or None.
+        sensors: which devices are low-cost: of their particles only the checked series count.
 
     Raises:
         PoisonError: the snapshot cannot be read.
@@ -67,10 +68,16 @@ class StationIndices:
         too_late: hours that came too late to be put beside the others of their station.
     """
 
-    def __init__(self, settings: StreamsSettings, describe: Describe, snapshot: bytes | None = None) -> None:
-        length = -(-settings.horizon_s // HOUR_S) + _KEPT_BEYOND_HORIZON
+    def __init__(
+        self,
+        settings: StreamsSettings,
+        describe: Describe,
+        snapshot: bytes | None = None,
+        sensors: Sensors | None = None,
+    ) -> None:
+        length = -(-settings.horizon_s // HOUR_S) + KEPT_BEYOND_HORIZON
         self._late_hours = length - CONTEXT
-        self._hours = Hours(length, COMPLETENESS_MIN, describe)
+        self._hours = Hours(length, COMPLETENESS_MIN, describe, sensors or Sensors())
         self._days = Days(settings.zone)
         self._roadside = frozenset(settings.roadside_stations)
         self._ids = np.zeros((0, len(_ALL)), np.int64)

@@ -8,7 +8,7 @@ import pytest
 
 from pulssi.air_classes import COMPOUNDS
 from pulssi.settings import StreamsSettings
-from streams.air.calibration import Calibration, calibrated, purpleair_2021
+from streams.air.calibration import purpleair_2021
 from streams.air.channels import agreed_mean
 from streams.air.days import Days
 from streams.air.station_indices import StationIndices
@@ -165,9 +165,7 @@ def test_the_correction_of_a_known_reading(pm2_5, humidity, corrected):
     assert purpleair_2021(np.array([pm2_5]), np.array([humidity]))[0] == pytest.approx(corrected, abs=5e-4)
 
 
-def test_a_calibration_holds_in_its_interval_and_for_its_device():
-    time = np.array([9, 10, 19, 20])
-    raw, humidity = np.full(4, 10.0), np.array([50.0, 50.0, NAN, 50.0])
-    found = calibrated([Calibration("a", "purpleair_2021", 10, 20)], "a", time, raw, humidity)
-    np.testing.assert_allclose(found, [10.0, 6.68, NAN, 10.0])
-    np.testing.assert_array_equal(calibrated([Calibration("b", "purpleair_2021")], "a", time, raw, humidity), raw)
+def test_the_correction_rises_without_a_jump():
+    steps = np.diff(purpleair_2021(np.linspace(0, 600, 60_001), np.full(60_001, 50.0)))
+    assert steps.min() >= 0
+    assert steps.max() < 0.05

@@ -1,4 +1,4 @@
-"""Low-cost sensors: stations that disagree with their neighbours, humid air, the correction of US EPA."""
+"""Stations that disagree with their neighbours, and humid air."""
 
 import statistics
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pulssi.quality import Quality
-from streams.quality.low_cost import HUMID, epa_corrected, humidity_flags
+from streams.quality.low_cost import HUMID, humidity_flags
 from streams.quality.neighbours import disagreement, neighbours_within
 
 NEIGHBOUR = int(Quality.NEIGHBOUR)
@@ -89,30 +89,3 @@ def test_disagreement_is_that_of_a_slow_account(seed):
 def test_humid_air_is_told_and_unknown_air_is_not():
     flags = humidity_flags(np.array([HUMID - 0.1, HUMID, 100.0, np.nan]))
     assert flags.tolist() == [0, int(Quality.HUMIDITY), int(Quality.HUMIDITY), 0]
-
-
-@pytest.mark.parametrize(
-    ("pm2_5", "humidity", "expected"),
-    [
-        (1, 90, 0),
-        (10, 50, 6.68),
-        (30, 50, 17.16),
-        (40, 60, 26.778),
-        (50, 50, 40.74),
-        (100, 40, 80.902),
-        (210, 30, 168.224),
-        (235, 30, 200.904),
-        (260, 30, 242.124),
-        (500, 30, 568.966),
-    ],
-)
-def test_the_correction_of_purpleair_gives_the_published_values(pm2_5, humidity, expected):
-    found = epa_corrected(np.array([float(pm2_5)]), np.array([float(humidity)]))
-    assert found[0] == pytest.approx(expected, abs=6e-4)
-
-
-def test_the_correction_rises_without_a_jump():
-    found = epa_corrected(np.linspace(0, 600, 60_001), np.full(60_001, 50.0))
-    steps = np.diff(found)
-    assert steps.min() >= 0
-    assert steps.max() < 0.05

@@ -27,6 +27,7 @@ from pulssi.times import US_PER_S
 from pulssi.topics import Content
 from streams.catalogue import Catalogue
 from streams.readings_processor import ReadingsProcessor
+from streams.sensors import load_sensors
 from streams.transit.processor import TransitProcessor
 
 NEVER: Final = -(1 << 62)
@@ -108,6 +109,7 @@ class _Run:
         self._wanted: dict[int, bool] = {}
         self._single = all(rule.source and rule.source.kind == IndicatorKind.READING for rule in rules)
         self.batching = Batching.of(rules, settings.streams)
+        self.sensors = load_sensors(settings.streams.sensors_file)
 
     def take(self, frame: Frame) -> None:
         line = self._lines.get(frame.partition)
@@ -206,10 +208,11 @@ class _Partition:
         self._run = run
         self._topics = topics
         streams = lean(settings.streams, run.rules)
-        self._readings = ReadingsProcessor(number, streams, topics, run.catalogue.limits, None, run.catalogue.get)
+        describe = run.catalogue.get
+        self._readings = ReadingsProcessor(number, streams, topics, run.catalogue.limits, None, describe, run.sensors)
         self._vehicles = TransitProcessor(number, settings.streams, topics)
         limits = Limits.of(settings.alerts)
-        self._alerts = AlertsProcessor(run.rules, number, run.catalogue.get, topics, lambda: self._clock, limits)
+        self._alerts = AlertsProcessor(run.rules, number, describe, topics, lambda: self._clock, limits)
         self._clock = NEVER
         self._offsets = Counter[str]()
         self._waiting: list[Record] = []
