@@ -124,7 +124,8 @@ class ReadingsProcessor:
 
     def snapshot(self) -> bytes:
         """The whole state, exactly."""
-        parts = zip(_PARTS, (one.snapshot() for one in (self._state, self._particles, *self._stations)), strict=True)
+        behind = (one.snapshot() for one in (self._particles, *self._stations))
+        parts = zip(_PARTS, (self._state.snapshot(), *behind), strict=True)
         return pack(VERSION, {}, {name: np.frombuffer(part, np.uint8) for name, part in parts})
 
     def _windows(self, rows: Indicators) -> list[Output]:
