@@ -54,6 +54,11 @@ def test_a_us_band_reaches_from_its_lowest_to_the_last_digit_of_its_highest(tabl
     assert above == (BEYOND[table] if ends else last + 1)
 
 
+@pytest.mark.parametrize(("ppm", "index"), [(1.1, 13), (3.3, 38)])
+def test_half_an_index_number_is_rounded_up(ppm, index):
+    assert us("co_8h", ppm) == index  # 12.5 and 37.5
+
+
 @pytest.mark.parametrize(("index", "category"), [(i, place) for place, band in enumerate(INDEX) for i in band])
 def test_a_us_category_begins_and_ends_with_its_index(index, category):
     assert us_aqi.category(np.array([float(index)]))[0] == category
