@@ -11,5 +11,6 @@ pytest_plugins = [
     "tests.fixtures.local_services",
     "tests.fixtures.fake_gateway",
     "tests.fixtures.notifier",
+    "tests.fixtures.recorded",
     "tests.fixtures.storage",
 ]

@@ -21,10 +21,10 @@ from pulssi.settings import StreamsSettings
 from pulssi.topics import Topics
 from streams.catalogue import Catalogue
 from streams.readings_processor import ReadingsProcessor
+from tests.fixtures import recorded
 from tests.fixtures.air import HOUR_US, info
 from tests.property.air_oracle import rows_of
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 CUT = Path(__file__).parents[1] / "data" / "beijing_aotizhongxin"
 COMPOUNDS = {"PM2.5": "pm2_5", "PM10": "pm10", "SO2": "so2", "NO2": "no2", "CO": "co", "O3": "o3"}
 RANGE = {"pm2_5": (-5, 1000), "pm10": (-5, 2000), "so2": (-5, 2000), "no2": (-5, 1000), "co": (-50, 60_000)}
@@ -125,9 +125,8 @@ def same(found, expected):
 
 RECORDED = [
     *((path, beijing, "Asia/Shanghai") for path in CUT.glob("*.csv.gz")),
-    # The whole series, where they lie beside the checkout.
-    *((path, beijing, "Asia/Shanghai") for path in (SHARED / "beijing_aotizhongxin").glob("*.csv.gz")),
-    *((path, fires, "America/Los_Angeles") for path in (SHARED / "airnow_pm25_fires").glob("*_hourly.csv.gz")),
+    *((path, beijing, "Asia/Shanghai") for path in recorded.whole("beijing_aotizhongxin")),
+    *((path, fires, "America/Los_Angeles") for path in recorded.whole("airnow_pm25_fires", "*_hourly.csv.gz")),
 ]
 
 

@@ -25,10 +25,11 @@ from pulssi.series import hash64
 from pulssi.settings import StreamsSettings
 from pulssi.topics import Topics
 from streams.transit.processor import TransitProcessor
+from tests.fixtures import recorded
 
 ROOT = Path(__file__).parents[2]
 CUT = ROOT / "tests/data/hsl_stop_arrivals_2022"
-WHOLE = [folder for above in ROOT.parents[:2] if (folder := above / "shared/data/hsl_stop_arrivals_2022").is_dir()]
+WHOLE = {one.parent for one in recorded.whole("hsl_stop_arrivals_2022")}
 TOPICS = Topics("t", 4)
 BANDS = {"on_time_share": StreamsSettings().on_time_s, "on_time_share 0:300": (0, 300)}
 HOUR, STEP = 3600, 900
@@ -47,7 +48,7 @@ class Arrival(NamedTuple):
     delay: int
 
 
-@pytest.fixture(scope="module", params=[CUT, *WHOLE[:1]], ids=lambda folder: "cut" if folder == CUT else "whole")
+@pytest.fixture(scope="module", params=[CUT, *WHOLE], ids=lambda folder: "cut" if folder == CUT else "whole")
 def arrivals(request):
     """The last that was said of each trip at each stop, by time."""
     last = {}
