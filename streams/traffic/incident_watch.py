@@ -36,6 +36,9 @@ WINDOW_S: Final = 60
 QUANTITIES_SAID: Final = ("incident", "incident_california_7")
 LEARNED, CALIFORNIA = 1, 2
 """Classes of a standing incident: who declared it."""
+EVIDENCE_MIN: Final = 14.0
+CALIFORNIA_7: Final = (4.0, 0.7, 17.0)
+"""Thresholds of both, by `pulssi bench incidents` on sliding five minutes for 0.02 false alarms per detector-day."""
 EFFECTIVE_LENGTH_M: Final = 6.5
 """Of a vehicle and the detector: turns flow and speed into occupancy."""
 REPEATS_MAX: Final = 8
@@ -72,7 +75,7 @@ class IncidentWatch:
     Args:
         partition: number of the partition.
         partitions: how many there are.
-        settings: how long a station is waited for; time zone and holidays.
+        settings: how far stations may be apart; time zone and holidays.
         describe: descriptions of series.
         snapshot: what `snapshot()` gave, or None.
 
@@ -92,8 +95,9 @@ class IncidentWatch:
         self._lanes = np.array([[lanes()[one] for one in (pair.upstream, pair.downstream)] for pair in self.pairs])
         self._lanes = self._lanes.reshape(n, 2).T
         self.minutes = PairMinutes(n, settings.group_lateness_s_max // WINDOW_S)
-        self._contrast = SeasonalContrast(n, calendar=local(Calendar(settings.zone, settings.holidays)))
-        self._california = California7((n,))
+        calendar = local(Calendar(settings.zone, settings.holidays))
+        self._contrast = SeasonalContrast(n, EVIDENCE_MIN, calendar=calendar)
+        self._california = California7((n,), *CALIFORNIA_7)
         self._before = np.full((SIGNALS, n), np.nan)
         self._repeats = np.zeros((2, n), np.int64)
         self._since = np.full(n, -1, np.int64)
@@ -102,7 +106,7 @@ class IncidentWatch:
             self._restore(snapshot)
 
     def take(self, rows: Indicators) -> tuple[Indicators, list[SeriesInfo]]:
-        """Take minutes of flow and speed, among other rows; a row is known by its first revision.
+        """Take minutes of flow and speed, among other rows; the first revision of a row counts.
 
         Returns:
             TRAFFIC rows in order of their minutes, and descriptions of series that come up for the first time.
@@ -190,7 +194,7 @@ class IncidentWatch:
             unit=word.unit,
             kind=word.kind,
             channel=channel,
-            name=" \u2013 ".join(names),
+            name=" \u2192 ".join(names),
             lat=up.lat if up else None,
             lon=up.lon if up else None,
             district=up.district if up else None,

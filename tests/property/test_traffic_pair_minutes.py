@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streams.traffic.pair_minutes import SIGNALS, PairMinutes, Told
 
-PAIRS, WAIT_MIN = 3, 3
+PAIRS, APART_MIN = 3, 6
 T0 = 29_000_000
 
 
@@ -28,7 +28,7 @@ def rows_of(whole):
 
 def run(rows, cuts=(), minutes=None):
     """What comes out of rows taken in batches that begin at `cuts`."""
-    minutes = minutes or PairMinutes(PAIRS, WAIT_MIN)
+    minutes = minutes or PairMinutes(PAIRS, APART_MIN)
     found = []
     bounds = [0, *sorted(cuts), len(rows)]
     for begin, end in itertools.pairwise(bounds):
@@ -41,7 +41,7 @@ def by_pair(found):
 
 
 def slowly(rows):
-    """The first word on each signal and minute; the minutes that have all, from `WAIT_MIN` behind the first on."""
+    """The minutes of each pair that all its signals have told, of signals that go forward."""
     cells = {}
     for pair, signal, minute, value, receive_time, _ in rows:
         cells.setdefault((pair, minute), {}).setdefault(signal, (value, receive_time))
@@ -54,24 +54,18 @@ def slowly(rows):
 
 def one_at_a_time(rows):
     """The rule as it is written, on single rows: what comes out after which row."""
-    newest, done, cells, found = {}, {}, {}, []
+    newest, cells, found = {}, {}, []
     for number, (pair, signal, minute, value, receive_time, _) in enumerate(rows):
-        before = newest.get(pair, -1)
-        newest[pair] = max(before, minute)
-        if minute > newest[pair] - WAIT_MIN and minute > done.get(pair, -1):
-            cells.setdefault((pair, minute), {}).setdefault(signal, (value, receive_time))
-        for at in sorted(one for owner, one in cells if owner == pair):
-            past = at <= newest[pair] - WAIT_MIN
-            if not past and at != max(newest[pair] - WAIT_MIN, done.get(pair, -1)) + 1:
-                break
-            cell = cells[pair, at]
-            if len(cell) == SIGNALS:
-                values = [cell[one][0] for one in range(SIGNALS)]
-                found.append((number, (pair, at, *values, max(time for _, time in cell.values()))))
-                done[pair] = at
-            elif not past:
-                break
-            del cells[pair, at]
+        of_pair = max(newest.get((pair, one), -1) for one in range(SIGNALS))
+        if minute > newest.get((pair, signal), -1):
+            newest[pair, signal] = minute
+            if minute > of_pair - APART_MIN:
+                cells.setdefault((pair, minute), {})[signal] = (value, receive_time)
+        cell = cells.get((pair, minute), {})
+        if len(cell) == SIGNALS:
+            values = [cell[one][0] for one in range(SIGNALS)]
+            found.append((number, (pair, minute, *values, max(time for _, time in cell.values()))))
+            del cells[pair, minute]
     return found
 
 
@@ -104,7 +98,7 @@ def test_any_batches_give_what_single_rows_give_and_the_same_state(rows, data):
 @given(rows=tellings())
 @settings(derandomize=True, max_examples=60, deadline=None)
 def test_a_minute_comes_out_as_soon_as_the_rule_allows(rows):
-    minutes = PairMinutes(PAIRS, WAIT_MIN)
+    minutes = PairMinutes(PAIRS, APART_MIN)
     found = [(number, row) for number, one in enumerate(rows) for row in rows_of(minutes.take(told([one])))]
     assert found == one_at_a_time(rows)
 
@@ -127,17 +121,14 @@ def test_partitions_may_take_turns_in_any_way_within_the_bound(data):
             if places[which] < len(sources[which])
             and all(
                 places[other] == len(sources[other])
-                or sources[which][places[which]][2] - sources[other][places[other]][2] < WAIT_MIN
+                or sources[which][places[which]][2] - sources[other][places[other]][2] < APART_MIN
                 for other in (0, 1)
             )
         ]
         chosen = data.draw(st.sampled_from(fits))
         rows.append(sources[chosen][places[chosen]])
         places[chosen] += 1
-    found, minutes = run(rows)
-    end = [(pair, 0, T0 + 10**6, 0.0, 0, 0) for pair in range(PAIRS)]  # nobody is waited for any longer
-    found += rows_of(minutes.take(told(end)))
-    assert by_pair(found) == by_pair(slowly(rows))
+    assert by_pair(run(rows)[0]) == by_pair(slowly(rows))
 
 
 @given(rows=tellings(), data=st.data())
@@ -151,15 +142,22 @@ def test_what_comes_again_changes_nothing(rows, data):
         np.testing.assert_array_equal(column, state[name])
 
 
-def test_what_is_kept_is_bounded_by_the_wait():
-    minutes = PairMinutes(1, WAIT_MIN)
+def test_what_is_kept_is_bounded_while_a_signal_is_silent():
+    minutes = PairMinutes(1, APART_MIN)
     for minute in range(1000):
         minutes.take(told([(0, signal, T0 + minute, 1.0, 0, 0) for signal in range(3)]))
-    assert len(minutes.arrays()["minute"]) == 3 * WAIT_MIN
-    assert minutes.done[0] < T0
+    assert len(minutes.arrays()["minute"]) == 3 * APART_MIN
+
+
+def test_what_a_signal_has_skipped_is_not_waited_for():
+    minutes = PairMinutes(1, 10_000)
+    for minute in range(100):
+        signals = range(4) if minute % 2 else range(3)
+        minutes.take(told([(0, signal, T0 + minute, 1.0, 0, 0) for signal in signals]))
+        assert len(minutes.arrays()["minute"]) == (0 if minute % 2 else 3)
 
 
 def test_who_is_too_far_behind_is_counted():
-    minutes = PairMinutes(1, WAIT_MIN)
-    minutes.take(told([(0, 0, T0 + 10, 1.0, 0, 0), (0, 1, T0 + 7, 1.0, 0, 0), (0, 1, T0 + 8, 1.0, 0, 0)]))
+    minutes = PairMinutes(1, APART_MIN)
+    minutes.take(told([(0, 0, T0 + 10, 1.0, 0, 0), (0, 1, T0 + 4, 1.0, 0, 0), (0, 1, T0 + 5, 1.0, 0, 0)]))
     assert minutes.too_late == 1

@@ -87,6 +87,7 @@ const QUANTITIES = {
   flow: { fi: "Liikennemäärä", sv: "Trafikmängd", en: "Flow" },
   flow_share: { fi: "Kapasiteetista", sv: "Av kapaciteten", en: "Of capacity" },
   occupancy: { fi: "Varausaste", sv: "Beläggning", en: "Occupancy" },
+  incident: { fi: "Häiriö", sv: "Störning", en: "Incident" },
   delay: { fi: "Viive", sv: "Försening", en: "Delay" },
   on_time_share: { fi: "Ajallaan", sv: "I tid", en: "On time" },
   headway: { fi: "Vuoroväli", sv: "Turintervall", en: "Headway" },

@@ -1,9 +1,9 @@
 """core: the processors of production over records that are there already, driven by the time in them; pure
 
 What a partition gets here is what Kafka would have brought it, in the same order: readings and vehicle events through
-`streams`, and what comes of them through `alerts`. A record is judged by nothing that came after it. Only the ticks of
-the wall clock are left out until the end: what they show while records flow depends on when one looks, and records that
-follow replace it.
+`streams`, what devices are compared by through the partition of their group, and what comes of all through `alerts`. A
+record is judged by nothing that came after it. Only the ticks of the wall clock are left out until the end: what they
+show while records flow depends on when one looks, and records that follow replace it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pulssi.settings import Settings, StreamsSettings
 from pulssi.times import US_PER_S
 from pulssi.topics import Content
 from streams.catalogue import Catalogue
+from streams.groups_processor import GroupsProcessor
 from streams.readings_processor import ReadingsProcessor
 from streams.sensors import load_sensors
 from streams.transit.processor import TransitProcessor
@@ -112,9 +113,7 @@ class _Run:
         self.sensors = load_sensors(settings.streams.sensors_file)
 
     def take(self, frame: Frame) -> None:
-        line = self._lines.get(frame.partition)
-        if line is None:
-            line = self._lines[frame.partition] = _Partition(self, frame.partition)
+        line = self._line(frame.partition)
         if frame.content == Content.VEHICLES:
             line.take_vehicles(frame.value)
             return
@@ -126,6 +125,16 @@ class _Run:
         chosen = self._in_scope(readings.series_id)
         if chosen.any():
             line.take_readings(frame.value if chosen.all() else None, readings.take(chosen))
+
+    def take_group(self, output: Output, clock: int) -> None:
+        """Hand rows of one partition to that of their group."""
+        self._line(output.partition or 0).take_group(output.value, clock)
+
+    def _line(self, number: int) -> _Partition:
+        line = self._lines.get(number)
+        if line is None:
+            line = self._lines[number] = _Partition(self, number)
+        return line
 
     def _note(self, readings: int, receive_time: np.ndarray) -> None:
         self.outcome.readings += readings
@@ -211,6 +220,7 @@ class _Partition:
         describe = run.catalogue.get
         self._readings = ReadingsProcessor(number, streams, topics, run.catalogue.limits, None, describe, run.sensors)
         self._vehicles = TransitProcessor(number, settings.streams, topics)
+        self._groups = GroupsProcessor(number, settings.streams, topics, None, run.catalogue.get)
         limits = Limits.of(settings.alerts)
         self._alerts = AlertsProcessor(run.rules, number, describe, topics, lambda: self._clock, limits)
         self._clock = NEVER
@@ -254,6 +264,11 @@ class _Partition:
         self._clock = max(self._clock, int(receive.max()))
         self._pass_on(self._vehicles.process([self._record(self._topics.vehicles, frame)]))
 
+    def take_group(self, frame: bytes, clock: int) -> None:
+        """Take rows of a group in, that stood at `clock` where they come from."""
+        self._clock = max(self._clock, clock)
+        self._pass_on(self._groups.process([self._record(self._topics.groups, frame)]))
+
     def flush(self) -> None:
         """Work on the readings that wait."""
         waiting, self._waiting, self._rows = self._waiting, [], 0
@@ -293,6 +308,9 @@ class _Partition:
             rows, _ = Indicators.decode_all([record.value for record in records])
             self._run.seen(rows)
             self._hear(self._alerts.process(records))
+        for output in outputs:
+            if output.topic == self._topics.groups:
+                self._run.take_group(output, self._clock)
 
     def _hear(self, outputs: list[Output]) -> None:
         for output in outputs:

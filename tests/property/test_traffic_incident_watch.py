@@ -1,0 +1,294 @@
+"""Incidents live against a slow reckoning that sorts everything first: any turns, batches and restarts."""
+
+import itertools
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pulssi.frames import IndicatorKind, Indicators
+from pulssi.messages import SeriesInfo
+from pulssi.partitions import Record
+from pulssi.series import partition_of, series_id
+from pulssi.settings import StreamsSettings
+from pulssi.topics import Topics
+from streams.groups_processor import GroupsProcessor
+from streams.season import Calendar
+from streams.traffic.corridors import lanes, load_stations, pairs
+from streams.traffic.incident_watch import CALIFORNIA_7, EVIDENCE_MIN
+from streams.traffic.incidents import California7, Samples, occupancy_from
+from streams.traffic.seasonal_contrast import SeasonalContrast, local
+
+MINUTE_US = 60_000_000
+MONDAY_0700 = 1_794_808_800 // 60  # 2026-11-16T06:00Z
+DAYS, SPAN_MIN = 5, 45
+MINUTES = [MONDAY_0700 + day * 1440 + minute for day in range(DAYS) for minute in range(SPAN_MIN)]
+STATIONS = ("tms-23117", "tms-23103", "tms-20018", "tms-20017")  # along road 1, in direction 1
+PAIRS = [pair for pair in pairs(load_stations()) if {pair.upstream, pair.downstream} <= set(STATIONS)]
+INCIDENT = MONDAY_0700 + 4 * 1440 + 10
+TOPICS = Topics(partitions=3)
+ROAD = partition_of("road:1", TOPICS.partitions)
+SETTINGS = StreamsSettings(group_lateness_s_max=7200)
+INFOS = {
+    series_id(device, quantity, channel): SeriesInfo(
+        series_id=series_id(device, quantity, channel),
+        device_id=device,
+        quantity=quantity,
+        unit="",
+        kind="traffic",
+        channel=channel,
+        name=f"Station {device}",
+        district="04",
+    )
+    for device in STATIONS
+    for quantity in ("flow", "speed_mean")
+    for channel in ("1", "2")
+}
+
+
+@cache
+def told(seed):
+    """(device, quantity, channel, minute, value, receive time) of each station, forward in time, a few missing.
+
+    On the fifth day something stands between the second station and the third for those who drive in direction 1.
+    """
+    random = np.random.default_rng(seed)
+    found = {device: [] for device in STATIONS}
+    for minute in MINUTES:
+        for place, device in enumerate(STATIONS):
+            for channel in ("1", "2"):
+                flow, speed = 1800 + 90 * random.normal(), 85 + 2 * random.normal()
+                if channel == "1" and minute >= INCIDENT:
+                    flow *= 0.35
+                    speed = 12 + random.normal() if place < 2 else 92 + random.normal()
+                for quantity, value in (("flow", flow), ("speed_mean", speed)):
+                    if random.random() > 0.01:
+                        received = int((minute + 1) * MINUTE_US + random.integers(0, MINUTE_US))
+                        found[device].append((device, quantity, channel, minute, round(float(value), 1), received))
+    return found
+
+
+def turns(draw, sources, ahead_min=100):
+    """One order of rows in which no source gets further ahead of another than that."""
+    places, rows = [0] * len(sources), []
+    random = np.random.default_rng(draw(st.integers(0, 10**6)))
+    while True:
+        heads = [
+            source[place][3] if place < len(source) else 1 << 40 for source, place in zip(sources, places, strict=True)
+        ]
+        if min(heads) == 1 << 40:
+            return rows
+        which = int(random.choice([one for one, head in enumerate(heads) if head - min(heads) < ahead_min]))
+        length = int(random.integers(1, 30))
+        for _ in range(length):
+            if places[which] < len(sources[which]) and sources[which][places[which]][3] - min(heads) < ahead_min:
+                rows.append(sources[which][places[which]])
+                places[which] += 1
+
+
+def frame(rows):
+    found = Indicators.empty(len(rows))
+    for i, (device, quantity, channel, minute, value, received) in enumerate(rows):
+        found.series_id[i] = series_id(device, quantity, channel)
+        found.window_start[i], found.mean[i], found.receive_time[i] = minute * MINUTE_US, value, received
+    found.kind[:], found.window_s[:], found.n[:] = IndicatorKind.WINDOW, 60, 1
+    return found.encode()
+
+
+def processor(snapshot=None):
+    return GroupsProcessor(ROAD, SETTINGS, TOPICS, snapshot, INFOS.get)
+
+
+def run(rows, cuts, restarts=(), batch=1):
+    """Rows as records that begin at `cuts`, some of them together, with restarts before some of them."""
+    bounds = sorted({0, *cuts, len(rows)})
+    records = [
+        Record(offset, None, frame(rows[begin:end]), {})
+        for offset, (begin, end) in enumerate(itertools.pairwise(bounds))
+    ]
+    core, outputs = processor(), []
+    for first in range(0, len(records), batch):
+        if first in restarts:
+            core = processor(core.snapshot())
+        outputs += core.process(records[first : first + batch])
+    return outputs, core
+
+
+def rows_of(outputs):
+    """Each row without its position, which tells of the order."""
+    frames = [Indicators.decode(one.value) for one in outputs if one.topic == TOPICS.indicators]
+    rows = Indicators.concat([Indicators.empty(), *frames])
+    names = [name for name in Indicators.SCHEMA.names if name != "position"]
+    return list(zip(*([repr(one) for one in getattr(rows, name).tolist()] for name in names), strict=True)), rows
+
+
+def slowly(rows):
+    """(series, minute) -> value, class, seconds since the onset: one pair and one minute at a time."""
+    first = {}
+    for device, quantity, channel, minute, value, _ in rows:
+        first.setdefault((device, quantity, channel, minute), value)
+    found = {}
+    for pair in PAIRS:
+        contrast = SeasonalContrast(1, EVIDENCE_MIN, calendar=local(Calendar(SETTINGS.zone, SETTINGS.holidays)))
+        california, since = California7((1,), *CALIFORNIA_7), None
+        channel = str(pair.direction)
+        for minute in MINUTES:
+            keys = [
+                (one, q, channel, minute) for one in (pair.upstream, pair.downstream) for q in ("flow", "speed_mean")
+            ]
+            if not all(key in first for key in keys):
+                continue
+            flow_up, speed_up, flow_down, speed_down = (np.array([first[key]]) for key in keys)
+            up = occupancy_from(flow_up, speed_up, 6.5, lanes()[pair.upstream])
+            down = occupancy_from(flow_down, speed_down, 6.5, lanes()[pair.downstream])
+            samples = Samples((minute + 1) * MINUTE_US, up, down, flow_up, flow_down)
+            learned, simple = bool(contrast.update(samples)[0]), bool(california.update(samples)[0])
+            known = bool(contrast.known[0])
+            stands = learned if known else simple
+            since = (minute if since is None else since) if stands else None
+            lasted = 0 if since is None else (minute + 1 - since) * 60
+            ours = series_id(pair.upstream, "incident", channel)
+            found[ours, minute] = (float(stands), (1 if known else 2) if stands else 0, float(lasted))
+            theirs = series_id(pair.upstream, "incident_california_7", channel)
+            found[theirs, minute] = (float(simple), 2 if simple else 0)
+    return found
+
+
+def by_key(rows):
+    found = {}
+    for i in range(len(rows)):
+        key = (int(rows.series_id[i]), int(rows.window_start[i]) // MINUTE_US)
+        more = () if np.isnan(rows.last[i]) else (float(rows.last[i]),)
+        found[key] = (float(rows.value[i]), int(rows.class_[i]), *more)
+    assert len(found) == len(rows)
+    return found
+
+
+@given(data=st.data(), seed=st.integers(0, 3))
+@settings(derandomize=True, max_examples=6, deadline=None)
+def test_as_if_everything_had_been_sorted_first(data, seed):
+    sources = [[], [], []]
+    for number, device in enumerate(STATIONS):
+        sources[number % 3] += told(seed)[device]
+    sources = [sorted(source, key=lambda row: row[3]) for source in sources]
+    rows = turns(data.draw, sources)
+    cuts = range(0, len(rows), data.draw(st.integers(1, 400)))
+    restarts = data.draw(st.sets(st.integers(0, 40), max_size=4))
+    outputs, core = run(rows, cuts, restarts, data.draw(st.integers(1, 20)))
+    assert by_key(rows_of(outputs)[1]) == slowly(rows)
+    straight = sorted((row for source in sources for row in source), key=lambda row: row[3])
+    others, other = run(straight, ())
+    assert sorted(rows_of(outputs)[0]) == sorted(rows_of(others)[0])
+    assert without_positions(core) == without_positions(other)
+
+
+def without_positions(core):
+    """The state of a core but for where in the topic its open rows came from."""
+    watch = core._parts["incidents"]
+    arrays = {name: one for name, one in watch._arrays().items() if name != "minutes.position"}
+    return {name: (one.dtype.str, one.shape, one.tobytes()) for name, one in arrays.items()}
+
+
+@given(data=st.data())
+@settings(derandomize=True, max_examples=8, deadline=None)
+def test_batches_and_restarts_leave_no_trace(data):
+    rows = sorted((row for one in told(1).values() for row in one), key=lambda row: row[3])
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(rows)), min_size=1, max_size=60)))
+    single, core = run(rows, cuts)
+    restarts = data.draw(st.sets(st.integers(0, len(cuts)), max_size=5))
+    batched, other = run(rows, cuts, restarts, data.draw(st.integers(2, 30)))
+    assert core.snapshot() == other.snapshot()
+    for one, two in zip(rows_of(single), rows_of(batched), strict=True):
+        if isinstance(one, list):
+            assert sorted(one) == sorted(two)
+        else:
+            assert sorted(one.position.tolist()) == sorted(two.position.tolist())
+
+
+def test_rows_that_come_again_change_nothing():
+    rows = sorted((row for one in told(2).values() for row in one), key=lambda row: row[3])
+    begin = len(rows) - 300
+    _, core = run(rows, range(0, len(rows), 50))
+    before = core.snapshot()
+    again = [(*row[:4], row[4] + 50.0, row[5]) for row in rows[begin:]]
+    assert core.process([Record(10**6, None, frame(again), {})]) == []
+    assert core.snapshot() == before
+
+
+def test_each_series_goes_forward_and_is_described_before_its_first_row():
+    rows = turns(lambda _: 5, [told(3)[device] for device in STATIONS])
+    outputs, _ = run(rows, range(0, len(rows), 17))
+    described, newest = set(), {}
+    for output in outputs:
+        if output.topic == TOPICS.series:
+            described.add(int(output.key))
+            continue
+        _, found = rows_of([output])
+        assert (output.partition, dict(output.headers)["kinds"]) == (ROAD, b"window")
+        for series, start in zip(found.series_id.tolist(), found.window_start.tolist(), strict=True):
+            assert series in described
+            assert start > newest.get(series, 0)
+            newest[series] = start
+    assert len(described) == 2 * len(PAIRS)
+
+
+def test_the_incident_stands_between_the_right_stations():
+    rows = sorted((row for one in told(0).values() for row in one), key=lambda row: row[3])
+    found = by_key(rows_of(run(rows, ())[0])[1])
+    right = series_id(STATIONS[1], "incident", "1")
+    ours = {
+        series: [minute for (one, minute), said in found.items() if one == series and said[0]]
+        for series in (series_id(device, "incident", channel) for device in STATIONS for channel in ("1", "2"))
+    }
+    assert min(ours[right]) - INCIDENT <= 6
+    assert max(ours[right]) == MINUTES[-1]
+    late = INCIDENT + 20
+    assert found[right, late] == (1.0, 1, 60.0 * (late + 1 - min(ours[right])))
+    assert not any(minutes for series, minutes in ours.items() if series != right)
+
+
+def test_until_it_has_learned_california_7_decides():
+    at = MONDAY_0700 + 20
+    rows = [row for one in told(0).values() for row in one if row[3] < at + 20]
+    blocked = {"flow": 700.0, "speed_mean": 5.0}
+    rows = [
+        (*row[:4], blocked[row[1]] + row[3] % 2, row[5])
+        if row[0] == STATIONS[1] and row[2] == "1" and row[3] >= at
+        else row
+        for row in rows
+    ]
+    found = by_key(rows_of(run(sorted(rows, key=lambda row: row[3]), ())[0])[1])
+    ours, theirs = (series_id(STATIONS[1], one, "1") for one in ("incident", "incident_california_7"))
+    assert found[ours, at + 5][:2] == found[theirs, at + 5] == (1.0, 2)
+
+
+@pytest.mark.parametrize("hangs_min", [4, 12])
+def test_a_station_that_hangs_is_a_gap(hangs_min):
+    at = MINUTES[-1] - 20
+    rows = [row for one in told(0).values() for row in one if row[3] < INCIDENT]
+    core = run(sorted(rows, key=lambda row: row[3]), ())[1]
+    place = core._parts["incidents"].pairs.index(next(one for one in PAIRS if one.upstream == STATIONS[0]))
+    for minute in range(at, at + hangs_min):
+        now = [
+            (device, quantity, "1", minute, value + (0 if device == STATIONS[0] else minute % 7), 0)
+            for device in STATIONS
+            for quantity, value in (("flow", 1800.0), ("speed_mean", 85.0))
+        ]
+        core.process([Record(10**6 + minute, None, frame(now), {})])
+    learned = core._parts["incidents"]._contrast.count[..., 3, place].sum()
+    told_min = sum(1 for row in told(0)[STATIONS[0]] if row[1:3] == ("flow", "1") and row[3] < INCIDENT)
+    assert learned <= told_min + min(hangs_min, 9)
+
+
+def test_roads_of_other_partitions_are_left_alone():
+    other = (ROAD + 1) % TOPICS.partitions
+    core = GroupsProcessor(other, SETTINGS, TOPICS, None, INFOS.get)
+    rows = told(0)[STATIONS[0]][:40] + told(0)[STATIONS[1]][:40]
+    assert core.process([Record(0, None, frame(rows), {})]) == []
+
+
+def test_a_snapshot_of_other_pairs_is_refused():
+    with pytest.raises(Exception, match="other pairs"):
+        GroupsProcessor(ROAD, SETTINGS, Topics(partitions=4), processor().snapshot(), INFOS.get)
