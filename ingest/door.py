@@ -49,6 +49,7 @@ class Limits:
     frame_delay_us: int
     frame_delay_us_max: int
     topics_max: int
+    ends_after_s: Callable[[str, str], int] = lambda _kind, _device_id: 0
 
     @classmethod
     def of(cls, settings: GatewaySettings) -> Limits:
@@ -61,18 +62,25 @@ class Limits:
             frame_delay_us=settings.frame_delay_ms * US_PER_MS,
             frame_delay_us_max=settings.frame_delay_ms_max * US_PER_MS,
             topics_max=settings.series_max,
+            ends_after_s=settings.ends_after_s,
         )
 
 
 class _Route:
     """What we know of one topic: who publishes there, how it is read, where its rows go."""
 
-    __slots__ = ("answers", "append", "chances", "decode", "ids", "rows", "series", "shape", "source")
+    __slots__ = ("answers", "append", "chances", "decode", "ids", "interval_us", "rows", "series", "shape", "source")
 
     def __init__(
-        self, source: Source, decode: Callable[[Source, bytes, int], list[Reading]], rows: list[Any], chances: int
+        self,
+        source: Source,
+        decode: Callable[[Source, bytes, int], list[Reading]],
+        rows: list[Any],
+        chances: int,
+        interval_us: int,
     ) -> None:
         self.source = source
+        self.interval_us = interval_us
         self.answers = source.answers
         self.decode = decode
         self.rows = rows
@@ -191,7 +199,7 @@ class Door:
                     series = route.series.get(measure)
                     if series is None:
                         series = self._learn(route, measure, train)
-                    route.append((series, event_time, now, value, seq))
+                    route.append((series, event_time - route.interval_us, now, value, seq))
             except Exception as error:  # noqa: BLE001  whatever one message does, the others go on
                 del route.rows[before:]
                 self._refuse(publish, train, error, route.source)
@@ -244,7 +252,9 @@ class Door:
         if len(self._routes) >= self._limits.topics_max:
             self._routes.clear()
         rows = self.readings.frames[partition_of(source.device_id, self._topics.partitions)].rows
-        route = self._routes[publish[1]] = _Route(source, form.decode, rows, CHANCES if form.alike else 0)
+        interval_us = self._limits.ends_after_s(source.kind, source.device_id) * US_PER_S
+        chances = CHANCES if form.alike and not interval_us else 0
+        route = self._routes[publish[1]] = _Route(source, form.decode, rows, chances, interval_us)
         return route
 
     def _take_vehicle(self, form: VehicleFormat, topic: str, publish: Publish, now: int) -> None:

@@ -7,6 +7,7 @@ file is `--config`, else `PULSSI_CONFIG`, else `pulssi.toml` in the working dire
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
@@ -40,6 +41,15 @@ def _secret(value: SecretStr | None, file: Path | None) -> str | None:
     if file is not None:
         return file.read_text(encoding="utf-8").strip()
     return value.get_secret_value() if value is not None else None
+
+
+SourcePattern = Annotated[str, Field(min_length=1, max_length=64)]
+"""A kind (`air`), or device ids with `*` and `?` (`tms-*`)."""
+
+
+def _first_fitting(table: Mapping[str, int], kind: str, device_id: str) -> int | None:
+    """What a table by source says of one: its first entry that fits."""
+    return next((said for source, said in table.items() if source == kind or fnmatchcase(device_id, source)), None)
 
 
 class MqttSettings(Section):
@@ -172,10 +182,16 @@ class GatewaySettings(Section):
     """Older event times are quarantined."""
     event_ahead_s_max: Positive = 300
     """Event times further in the future are quarantined."""
+    interval_ending_s: dict[SourcePattern, Positive] = {}
+    """Sources, by kind or device id (`fmi-*`), whose values are means over so many seconds that end at their time."""
     series_max: Positive = 1_000_000
     """Series that one gateway remembers as announced."""
     places_file: Path | None = None
     """CSV of device places; the one shipped with Pulssi when empty."""
+
+    def ends_after_s(self, kind: str, device_id: str) -> int:
+        """Length of the intervals that end at the times of a source, s; 0 where they begin there or have no length."""
+        return _first_fitting(self.interval_ending_s, kind, device_id) or 0
 
 
 class StreamsSettings(Section):
@@ -193,7 +209,7 @@ class StreamsSettings(Section):
     """How far apart the ends of long windows are; a multiple of `pane_s`, else the panes are rounded down."""
     lateness_s_max: Positive = 30
     """How far behind the newest event time of its series a reading may come without a revision."""
-    lateness_s: dict[Annotated[str, Field(min_length=1, max_length=64)], Positive] = {}
+    lateness_s: dict[SourcePattern, Positive] = {}
     """The same of single sources, by kind (`air`) or device id (`tms-*`), the first that fits; vehicles: `transit`."""
     horizon_s: Positive = 2 * 3600
     """How far behind a reading may come and still revise its windows."""
@@ -236,10 +252,7 @@ class StreamsSettings(Section):
 
     def lateness_of(self, kind: str, device_id: str = "") -> int:
         """Lateness bound of a source, s: the first of `lateness_s` that fits, else `lateness_s_max`."""
-        fitting = (
-            bound for source, bound in self.lateness_s.items() if source == kind or fnmatchcase(device_id, source)
-        )
-        return next(fitting, self.lateness_s_max)
+        return _first_fitting(self.lateness_s, kind, device_id) or self.lateness_s_max
 
 
 class AlertsSettings(Section):

@@ -92,6 +92,7 @@ def tms_message(
         body["start"], body["end"] = window_s
     quantity, channel = TMS_SENSORS[sensor]
     device_id = f"tms-{station}"
-    reading = Reading(series_id(device_id, quantity, channel), measured_s * US_PER_S, value)
+    counts_from_s = measured_s if window_s is None else window_s[0]
+    reading = Reading(series_id(device_id, quantity, channel), counts_from_s * US_PER_S, value)
     topic = f"tms-v2/{station}/{sensor}".encode()
     return Message(send_time, device_id, topic, msgspec.json.encode(body), readings=(reading,), fault=fault)

@@ -44,7 +44,9 @@ def source_of(levels: Sequence[str], prefix: str, kind: Kind, measures: Mapping[
 
 
 def decode(source: Source, payload: bytes, receive_time: int) -> list[Reading]:  # noqa: ARG001  the event time is the payload's
-    """The reading of one sample; a fixed window counts at its end, which is what `time` says.
+    """The reading of one sample. A fixed window is kept under its beginning, `start`; any other sample is of its `time`.
+
+    The `time` of a fixed window is when it was worked out, up to an hour after its end, and changes when it is said again.
 
     Raises:
         PoisonError: what is wrong with it.
@@ -54,4 +56,5 @@ def decode(source: Source, payload: bytes, receive_time: int) -> list[Reading]: 
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise refusal(payload, error) from error
     check_unique(payload, 4 + 2 * (sample.start is not None) + 2 * (sample.end is not None))
-    return [(source.measure, sample.time * US_PER_S, sample.value, SEQ_NONE)]
+    time = sample.time if sample.start is None else sample.start
+    return [(source.measure, time * US_PER_S, sample.value, SEQ_NONE)]

@@ -302,8 +302,12 @@ def test_tms_sensors_become_measures_of_the_station():
     windowed = b'{"value":107.5,"time":1667972911,"start":1667966400,"end":1667970000}'
     assert digitraffic_tms.FORMATS[0].decode(fixed, windowed, NOW)[0][:3] == (
         "speed_mean/2-60min",
-        1_667_972_911_000_000,
+        1_667_966_400_000_000,
         107.5,
+    )
+    again = windowed.replace(b"1667972911", b"1667972971")
+    assert digitraffic_tms.FORMATS[0].decode(fixed, again, NOW) == digitraffic_tms.FORMATS[0].decode(
+        fixed, windowed, NOW
     )
 
 

@@ -2,6 +2,8 @@
 
 import json
 import struct
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import structlog
 
 from ingest import door as door_module
 from ingest.acks import AckQueue, Train
-from ingest.door import Door, Limits
+from ingest.door import ALIKE_MIN, Door, Limits
 from ingest.framing import Framer, encode_readings
 from ingest.receipts import Receipts, addresses, ranges
 from ingest.series import SeriesRegistry
@@ -19,6 +21,7 @@ from pulssi.geography import load_places
 from pulssi.messages import Refusal, SeriesInfo
 from pulssi.quantities import Kind
 from pulssi.series import partition_of, series_id
+from pulssi.settings import GatewaySettings
 from pulssi.topics import Content, Topics
 
 NOW = 1_764_000_000_000_000
@@ -38,10 +41,10 @@ LIMITS = Limits(
 class Bench:
     """A door with everything behind it."""
 
-    def __init__(self):
+    def __init__(self, limits=LIMITS):
         self.receipts = Receipts(250_000)
         self.registry = SeriesRegistry(load_places(), 100)
-        self.door = Door(TOPICS, LIMITS, self.registry, self.receipts, structlog.get_logger())
+        self.door = Door(TOPICS, limits, self.registry, self.receipts, structlog.get_logger())
         self.acks = AckQueue()
 
     def take(self, *messages, now=NOW):
@@ -222,6 +225,29 @@ def test_details_are_short_and_headers_are_utf_8(bench):
 
 
 # Topics remembered
+
+
+def test_a_mean_whose_time_is_the_end_of_its_hour_is_kept_under_the_beginning():
+    ending = GatewaySettings(interval_ending_s={"fmi-*": 3600, "weather": 600})
+    bench = Bench(replace(LIMITS, ends_after_s=ending.ends_after_s))
+    records = []
+    for _ in range(5):  # what is of one shape is read one by one at first, then together
+        records += bench.take(*[own(device, pm2_5=7.0) for device in ("fmi-1", "dev-2")] * ALIKE_MIN)[1]
+    records += bench.take(("weather-v2/1/1", b'{"value": 3.5, "time": 1764000000}'))[1]
+    found = Counter()
+    for frame in by_topic(records + bench.door.flush(), TOPICS.readings):
+        rows = Readings.decode(frame.value)
+        found.update(zip(rows.series_id.tolist(), ((NOW - rows.event_time) // 1_000_000).tolist(), strict=True))
+    kept = {("fmi-1", "pm2_5", 3600): 20, ("dev-2", "pm2_5", 0): 20, ("rws-1", "temperature", 600): 1}
+    assert found == {(series_id(device, quantity), back_s): n for (device, quantity, back_s), n in kept.items()}
+
+
+def test_a_time_that_is_refused_is_the_one_that_was_sent():
+    ending = GatewaySettings(interval_ending_s={"air": 3600})
+    bench = Bench(replace(LIMITS, ends_after_s=ending.ends_after_s))
+    ahead, old = (own(t=NOW_MS + away, pm2_5=7.0) for away in (301_000, -3_601_000))
+    _, records = bench.take(ahead, old)
+    assert [dict(one.headers)["reason"] for one in records] == [b"time_future", b"time_past"]
 
 
 def test_remembered_topics_are_bounded(bench):

@@ -174,7 +174,7 @@ def test_tms_answers_become_tms_messages(tmp_path):
     assert (sliding.topic, json.loads(sliding.payload)) == (b"tms-v2/23001/5122", {"value": 107.0, "time": noon})
     assert json.loads(fixed.payload) == {"value": 99.0, "time": noon, "start": noon - 3600, "end": noon}
     assert sliding.readings == ((series_id("tms-23001", "speed_mean", "1"), noon * 1_000_000, 107.0),)
-    assert fixed.readings[0].series_id == series_id("tms-23001", "speed_mean", "1-60min")
+    assert fixed.readings == ((series_id("tms-23001", "speed_mean", "1-60min"), (noon - 3600) * 1_000_000, 99.0),)
 
 
 def test_two_column_files_are_of_the_quantity_that_was_named(tmp_path):
