@@ -110,7 +110,7 @@ class Board:
         time = rows.window_start[chosen]
         progress = time
         if source.kind != IndicatorKind.READING:
-            time = time + source.window_s * US_PER_S
+            time = time + rows.window_s[chosen].astype(np.int64) * US_PER_S
             revision = np.clip(rows.revision[chosen], -_REVISION_MAX, _REVISION_MAX)
             progress = (time // US_PER_S << _REVISION_BITS) + revision
         value = getattr(rows, source.column)[chosen].astype(np.float64, copy=False)
@@ -190,7 +190,8 @@ def _chosen(rows: Indicators, source: Source) -> np.ndarray | slice | None:
     if source.kind == IndicatorKind.READING:
         mask &= (rows.flags & source.excluded) == 0
     else:
-        mask &= rows.window_s == source.window_s
+        if source.window_s:
+            mask &= rows.window_s == source.window_s
         if source.completeness_min > 0:
             mask &= rows.completeness >= source.completeness_min
     mask &= np.isfinite(getattr(rows, source.column))

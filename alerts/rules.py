@@ -79,7 +79,7 @@ _INDICATORS = {
 
 
 class Source(NamedTuple):
-    """Which rows of the indicator frames a condition looks at, and which of their columns."""
+    """Which rows of the indicator frames a condition looks at, and which of their columns; `window_s` 0 = any."""
 
     kind: IndicatorKind
     window_s: int
@@ -123,7 +123,7 @@ class Threshold(_Part):
     on: Literal["reading", "window", "delay", "on_time", "air_index", "traffic", "headway", "vehicle"] = "reading"
     """Single readings, or which indicator."""
     window_s: Annotated[int, Field(ge=1, le=SECONDS_MAX)] | None = None
-    """Length of the window, for indicators."""
+    """Length of the window, for indicators; states of vehicles have one length only, so it can be left out there."""
     statistic: Statistic = "value"
     """Column that is compared; `value` is the reading, the mean of a window, the median of delays."""
     completeness_min: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -158,7 +158,7 @@ class Threshold(_Part):
             problems.append(f"a reading has no {self.statistic}")
         if self.on != "reading" and self.without:
             problems.append("flags of single readings are not known on a window")
-        if self.on != "reading" and self.window_s is None:
+        if self.on not in {"reading", "vehicle"} and self.window_s is None:
             problems.append(f"window_s is needed on {self.on}")
         if problems:
             raise ValueError("; ".join(problems))

@@ -44,9 +44,9 @@ def source_of(levels: Sequence[str], prefix: str, kind: Kind, measures: Mapping[
 
 
 def decode(source: Source, payload: bytes, receive_time: int) -> list[Reading]:  # noqa: ARG001  the event time is the payload's
-    """The reading of one sample. A fixed window is kept under its beginning, `start`; any other sample is of its `time`.
+    """The reading of one sample: of its `time`, and of a fixed window of its beginning, `start`.
 
-    The `time` of a fixed window is when it was worked out, up to an hour after its end, and changes when it is said again.
+    The `time` of a fixed window is when it was worked out, up to an hour after its end, and new in each repetition.
 
     Raises:
         PoisonError: what is wrong with it.

@@ -107,6 +107,21 @@ def test_a_transition_carries_what_a_person_needs():
     assert "63.2" in one.texts["en"]
 
 
+@pytest.mark.parametrize("step_s", [30, 45])
+def test_states_of_vehicles_are_heard_whatever_the_length_of_their_steps(step_s):
+    shipped = next(one for one in load_rules() if one.id == "vehicle-vanished")
+    bus = info("veh:0012:01913", "vanished", kind="transit", unit="1")
+    bench = Bench(shipped, infos=[bus])
+
+    def step(start_s, value):
+        columns = {"window_s": step_s, "window_start": T0 + start_s * S}
+        return words(bench.feed(row(bus, value, IndicatorKind.VEHICLE, columns), kinds=b"window"))
+
+    assert step(0, 1.0) == [f"firing {step_s}"]
+    assert step(step_s, 1.0) == []
+    assert step(2 * step_s, 0.0) == [f"resolved {3 * step_s}"]
+
+
 def test_an_alert_goes_to_the_partition_of_its_indicators_under_its_id():
     bench = Bench(FAST)
     (output,) = bench.core.process([Record(0, None, reading(0, 99, info()).encode(), {})])
