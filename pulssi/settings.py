@@ -247,8 +247,8 @@ class StreamsSettings(Section):
     """A vehicle on a journey that has not moved for so long away from stops stands still."""
     standing_radius_m: Annotated[float, Field(gt=0, le=500)] = 25.0
     """What a vehicle that stands may seem to move."""
-    group_lateness_s_max: Annotated[int, Field(ge=60, le=86_400)] = 7200
-    """How far behind the newest one a device of a group may be; one that is further behind counts as missing."""
+    group_lateness_s_max: Annotated[int, Field(ge=60, le=604_800)] = 6 * 3600
+    """How far behind the newest one a device of a group may be; more than partitions are apart while they catch up."""
 
     def lateness_of(self, kind: str, device_id: str = "") -> int:
         """Lateness bound of a source, s: the first of `lateness_s` that fits, else `lateness_s_max`."""

@@ -1,7 +1,6 @@
 """Incidents live against a slow reckoning that sorts everything first: any turns, batches and restarts."""
 
 import itertools
-from functools import cache
 
 import numpy as np
 import pytest
@@ -9,65 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pulssi.frames import IndicatorKind, Indicators
-from pulssi.messages import SeriesInfo
 from pulssi.partitions import Record
 from pulssi.series import partition_of, series_id
 from pulssi.settings import StreamsSettings
 from pulssi.topics import Topics
 from streams.groups_processor import GroupsProcessor
 from streams.season import Calendar
-from streams.traffic.corridors import lanes, load_stations, pairs
+from streams.traffic.corridors import lanes
 from streams.traffic.incident_watch import CALIFORNIA_7, EVIDENCE_MIN
 from streams.traffic.incidents import California7, Samples, occupancy_from
 from streams.traffic.seasonal_contrast import SeasonalContrast, local
+from tests.fixtures.corridor import INCIDENT, INFOS, MINUTE_US, MINUTES, MONDAY_0700, PAIRS, STATIONS, in_order, told
 
-MINUTE_US = 60_000_000
-MONDAY_0700 = 1_794_808_800 // 60  # 2026-11-16T06:00Z
-DAYS, SPAN_MIN = 5, 45
-MINUTES = [MONDAY_0700 + day * 1440 + minute for day in range(DAYS) for minute in range(SPAN_MIN)]
-STATIONS = ("tms-23117", "tms-23103", "tms-20018", "tms-20017")  # along road 1, in direction 1
-PAIRS = [pair for pair in pairs(load_stations()) if {pair.upstream, pair.downstream} <= set(STATIONS)]
-INCIDENT = MONDAY_0700 + 4 * 1440 + 10
 TOPICS = Topics(partitions=3)
 ROAD = partition_of("road:1", TOPICS.partitions)
 SETTINGS = StreamsSettings(group_lateness_s_max=7200)
-INFOS = {
-    series_id(device, quantity, channel): SeriesInfo(
-        series_id=series_id(device, quantity, channel),
-        device_id=device,
-        quantity=quantity,
-        unit="",
-        kind="traffic",
-        channel=channel,
-        name=f"Station {device}",
-        district="04",
-    )
-    for device in STATIONS
-    for quantity in ("flow", "speed_mean")
-    for channel in ("1", "2")
-}
-
-
-@cache
-def told(seed):
-    """(device, quantity, channel, minute, value, receive time) of each station, forward in time, a few missing.
-
-    On the fifth day something stands between the second station and the third for those who drive in direction 1.
-    """
-    random = np.random.default_rng(seed)
-    found = {device: [] for device in STATIONS}
-    for minute in MINUTES:
-        for place, device in enumerate(STATIONS):
-            for channel in ("1", "2"):
-                flow, speed = 1800 + 90 * random.normal(), 85 + 2 * random.normal()
-                if channel == "1" and minute >= INCIDENT:
-                    flow *= 0.35
-                    speed = 12 + random.normal() if place < 2 else 92 + random.normal()
-                for quantity, value in (("flow", flow), ("speed_mean", speed)):
-                    if random.random() > 0.01:
-                        received = int((minute + 1) * MINUTE_US + random.integers(0, MINUTE_US))
-                        found[device].append((device, quantity, channel, minute, round(float(value), 1), received))
-    return found
 
 
 def turns(draw, sources, ahead_min=100):
@@ -194,7 +149,7 @@ def without_positions(core):
 @given(data=st.data())
 @settings(derandomize=True, max_examples=8, deadline=None)
 def test_batches_and_restarts_leave_no_trace(data):
-    rows = sorted((row for one in told(1).values() for row in one), key=lambda row: row[3])
+    rows = in_order(1)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(rows)), min_size=1, max_size=60)))
     single, core = run(rows, cuts)
     restarts = data.draw(st.sets(st.integers(0, len(cuts)), max_size=5))
@@ -208,7 +163,7 @@ def test_batches_and_restarts_leave_no_trace(data):
 
 
 def test_rows_that_come_again_change_nothing():
-    rows = sorted((row for one in told(2).values() for row in one), key=lambda row: row[3])
+    rows = in_order(2)
     begin = len(rows) - 300
     _, core = run(rows, range(0, len(rows), 50))
     before = core.snapshot()
@@ -235,16 +190,16 @@ def test_each_series_goes_forward_and_is_described_before_its_first_row():
 
 
 def test_the_incident_stands_between_the_right_stations():
-    rows = sorted((row for one in told(0).values() for row in one), key=lambda row: row[3])
+    rows = in_order(0)
     found = by_key(rows_of(run(rows, ())[0])[1])
     right = series_id(STATIONS[1], "incident", "1")
     ours = {
         series: [minute for (one, minute), said in found.items() if one == series and said[0]]
         for series in (series_id(device, "incident", channel) for device in STATIONS for channel in ("1", "2"))
     }
-    assert min(ours[right]) - INCIDENT <= 6
-    assert max(ours[right]) == MINUTES[-1]
-    late = INCIDENT + 20
+    assert INCIDENT[1] <= min(ours[right]) <= INCIDENT[6]
+    assert INCIDENT[-2] <= max(ours[right]) <= INCIDENT[-1] + 10
+    late = INCIDENT[-2]
     assert found[right, late] == (1.0, 1, 60.0 * (late + 1 - min(ours[right])))
     assert not any(minutes for series, minutes in ours.items() if series != right)
 
@@ -267,7 +222,7 @@ def test_until_it_has_learned_california_7_decides():
 @pytest.mark.parametrize("hangs_min", [4, 12])
 def test_a_station_that_hangs_is_a_gap(hangs_min):
     at = MINUTES[-1] - 20
-    rows = [row for one in told(0).values() for row in one if row[3] < INCIDENT]
+    rows = [row for one in told(0).values() for row in one if row[3] < INCIDENT[0]]
     core = run(sorted(rows, key=lambda row: row[3]), ())[1]
     place = core._parts["incidents"].pairs.index(next(one for one in PAIRS if one.upstream == STATIONS[0]))
     for minute in range(at, at + hangs_min):
@@ -278,7 +233,7 @@ def test_a_station_that_hangs_is_a_gap(hangs_min):
         ]
         core.process([Record(10**6 + minute, None, frame(now), {})])
     learned = core._parts["incidents"]._contrast.count[..., 3, place].sum()
-    told_min = sum(1 for row in told(0)[STATIONS[0]] if row[1:3] == ("flow", "1") and row[3] < INCIDENT)
+    told_min = sum(1 for row in told(0)[STATIONS[0]] if row[1:3] == ("flow", "1") and row[3] < INCIDENT[0])
     assert learned <= told_min + min(hangs_min, 9)
 
 
