@@ -44,7 +44,7 @@ class Processor(Protocol):
         """What follows from the time alone (silence), `now` in us UTC; called about once a second."""
 
     def snapshot(self) -> bytes:
-        """The whole state, exactly; small enough for one record (compressed by the shell)."""
+        """The whole state, exactly; the shell compresses it, and nothing else runs until it is returned."""
 
 
 class Factory(Protocol):

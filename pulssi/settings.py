@@ -100,6 +100,8 @@ class KafkaSettings(Section):
     """Longest rest of a stream processor between two fetches; it rests as long as it worked, so that batches grow."""
     in_flight_bytes_max: Positive = 32 << 20
     """Output of one stream worker that Kafka has not confirmed yet; over it processing waits."""
+    state_bytes_max: Positive = 4 << 30
+    """State of one partition, before it is packed; a larger one is not saved, and the log says so."""
 
     @property
     def topics(self) -> Topics:

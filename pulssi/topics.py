@@ -33,8 +33,8 @@ def headers(content: Content, **more: str | int) -> Headers:
     ]
 
 
-STATE_BYTES_MAX = 64 << 20
-"""Bytes of a snapshot, packed, at most: of a record of `pulssi.state`."""
+STATE_RECORD_BYTES_MAX = 64 << 20
+"""Bytes of a record of `pulssi.state` at most; a larger state is cut into parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Topics:
 
     @property
     def state(self) -> str:
-        """Snapshots: compressed state and next offset, one key per application and partition."""
+        """Snapshots: compressed state and next offset of each application and partition, large ones in parts."""
         return f"{self.prefix}.state"
 
     def specs(self, *, retention_ms: int = 7 * 24 * 3_600_000) -> list[TopicSpec]:
@@ -103,7 +103,7 @@ class Topics:
         kept = {"retention.ms": str(retention_ms), "max.message.bytes": str(8 << 20)}
         compacted = {"cleanup.policy": "compact", "max.message.bytes": str(8 << 20)}
         alerts = {**compacted, "min.compaction.lag.ms": str(4 * retention_ms)}  # each step is read before it goes
-        state = {**compacted, "max.message.bytes": str(STATE_BYTES_MAX), "segment.ms": "600000"}
+        state = {**compacted, "max.message.bytes": str(STATE_RECORD_BYTES_MAX), "segment.ms": "600000"}
         return [
             TopicSpec(self.readings, self.partitions, kept),
             TopicSpec(self.vehicles, self.partitions, kept),

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
@@ -17,7 +17,7 @@ from pulssi.logs import Log, Presence
 from pulssi.metrics import Metrics
 from pulssi.partitions import Output
 from pulssi.shell.packing import use_fast_lz4
-from pulssi.topics import Topics
+from pulssi.topics import Headers, Topics
 
 _RETRY_S = (0.2, 2.0)
 _SLOW_S = 5.0
@@ -25,10 +25,20 @@ _REQUEST_BYTES_MAX = 64 << 20
 _BATCH_BYTES_MAX = 1 << 20
 
 
+class Tombstone(NamedTuple):
+    """A record that lets a compacted topic forget a key; sent like an `Output`."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: None = None
+    headers: Headers | None = None
+
+
 @dataclass(slots=True)
 class _Sent:
     number: int
-    output: Output
+    output: Output | Tombstone
     future: asyncio.Future[Any]
     since: float
 
@@ -77,16 +87,35 @@ class Outbox:
         await self.confirmed(self.number)
         await self._producer.stop()
 
-    async def send(self, outputs: Iterable[Output]) -> None:
+    @property
+    def stored_number(self) -> int:
+        """The newest output that is stored, as all before it."""
+        return self._sent[0].number - 1 if self._sent else self.number
+
+    async def send(self, outputs: Iterable[Output | Tombstone]) -> None:
         """Hand over to the producer; waits while too much is on its way."""
         for output in outputs:
-            while self._bytes > self._limit:
-                await self._oldest()
-            future = await self._retried(output)
-            self.number += 1
-            self._sent.append(_Sent(self.number, output, future, time.monotonic()))
-            self._bytes += len(output.value)
+            await self._give(output)
         self._reap()
+
+    async def stored(self, output: Output) -> int:
+        """Send one output and wait until it and all before it are stored; its offset."""
+        offset = -1
+        while offset < 0:  # Kafka stores a retried record once, and may not remember where: then it gets another
+            sent = await self._give(output)
+            await self.confirmed(sent.number)
+            offset = sent.future.result().offset
+        return offset
+
+    async def _give(self, output: Output | Tombstone) -> _Sent:
+        while self._bytes > self._limit:
+            await self._oldest()
+        future = await self._retried(output)
+        self.number += 1
+        sent = _Sent(self.number, output, future, time.monotonic())
+        self._sent.append(sent)
+        self._bytes += len(output.value or b"")
+        return sent
 
     async def confirmed(self, number: int) -> None:
         """Wait until output `number` and all before it are stored."""
@@ -131,13 +160,13 @@ class Outbox:
                     return
                 raise error
             self._sent.popleft()
-            self._bytes -= len(sent.output.value)
+            self._bytes -= len(sent.output.value or b"")
             self._metrics.sent(sent.output.topic, "records")
             if sent.output.topic == self._topics.deadletters:
-                self._metrics.dropped(dict(sent.output.headers).get("reason", b"unknown").decode())
+                self._metrics.dropped(dict(sent.output.headers or ()).get("reason", b"unknown").decode())
             self._back()
 
-    async def _retried(self, output: Output) -> asyncio.Future[Any]:
+    async def _retried(self, output: Output | Tombstone) -> asyncio.Future[Any]:
         """Give one output to the producer, again and again while its own queue stays full."""
         while True:
             try:

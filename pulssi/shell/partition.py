@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 
 from pulssi.errors import PulssiError
-from pulssi.partitions import Output, Processor
+from pulssi.partitions import Processor
 from pulssi.shell.outbox import Outbox
-from pulssi.shell.snapshots import Slot, Snapshot, pack
+from pulssi.shell.saver import Saver
 from pulssi.shell.transport import Batch
-from pulssi.topics import STATE_BYTES_MAX, Topics
 
 _SAVED_BYTES_PER_S = 4 << 20
 """A large state is saved less often, so that snapshots never take more of Kafka than this for each partition."""
-
-
-_RECORD_BYTES = 4096  # of a record besides its value, at most
+_PAUSE_SHARE_MAX = 0.05
+"""The same for the share of the time for which taking snapshots keeps everything else of the worker waiting."""
 
 
 class StateSizeError(PulssiError):
-    """A state is too large for one record; it is not saved, and a restart goes on from the last one that was."""
+    """A state is larger than it may be; it is not saved, and a restart goes on from the last one that was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a snapshot cost.
+
+    Attributes:
+        written: bytes in Kafka.
+        pause_s: for how long everything else had to wait.
+        took_s: from its beginning until it was stored.
+    """
+
+    written: int
+    pause_s: float
+    took_s: float
 
 
 class GapError(PulssiError):
@@ -34,14 +48,23 @@ class Partition:
         next_offset: the first record that was not processed.
         epoch: of the assignment; batches of another one are stale.
         processor: the pure core.
+        saved_in_s: how long the last snapshot took, from its beginning until it was stored.
+
+    Args:
+        saver: writes the snapshots.
+        processor: the pure core.
+        next_offset: where it goes on.
+        state_bytes_max: a larger state is not saved.
     """
 
-    def __init__(self, slot: Slot, topics: Topics, processor: Processor, next_offset: int) -> None:
-        self.slot = slot
+    def __init__(self, saver: Saver, processor: Processor, next_offset: int, state_bytes_max: int) -> None:
+        self.slot = saver.slot
         self.next_offset = next_offset
         self.epoch = 0
         self.processor = processor
-        self._topics = topics
+        self.saved_in_s = 0.0
+        self._saver = saver
+        self._state_bytes_max = state_bytes_max
         self._saved_at = time.monotonic()
         self._rest_s = 0.0
         self._dirty = False
@@ -82,32 +105,38 @@ class Partition:
                 self._dirty = True
                 await outbox.send(outputs)
 
-    async def save(self, generation: int, outbox: Outbox) -> int:
-        """Save the state if it changed, once all that it has given out is stored; bytes written.
+    async def save(self, generation: int, outbox: Outbox) -> Saved | None:
+        """Save the state if it changed, once all that it has given out is stored.
 
         Raises:
-            StateSizeError: it does not fit into a record.
+            StateSizeError: it is larger than it may be.
         """
         async with self._saving:
             async with self._working:
-                self._saved_at = time.monotonic()
+                began = self._saved_at = time.monotonic()
                 if not self._dirty:
-                    return 0
+                    return None
                 state, next_offset, given = self.processor.snapshot(), self.next_offset, outbox.number
                 self._dirty = False
-            packed = await asyncio.to_thread(pack, state)
-            await outbox.confirmed(given)
-            value = Snapshot(next_offset, generation, packed).encode()
-            self._rest_s = len(value) / _SAVED_BYTES_PER_S
-            if len(value) > STATE_BYTES_MAX - _RECORD_BYTES:
-                raise StateSizeError(
-                    f"the state of {self.slot.topic}/{self.slot.partition} takes {len(value) >> 20} MiB, more than the "
-                    f"{STATE_BYTES_MAX >> 20} MiB of a record: use more partitions or a shorter horizon",
-                )
-            place, headers = self.slot.place(self._topics), self.slot.headers(next_offset)
-            await outbox.send([Output(self._topics.state, place, self.slot.key, value, headers)])
-            await outbox.confirmed(outbox.number)
-            return len(value)
+                pause_s = time.monotonic() - began
+                self._rest_s = pause_s / _PAUSE_SHARE_MAX
+            try:
+                self._check(len(state))
+                written = await self._saver.write(state, next_offset, generation, given, outbox)
+            except BaseException:  # also when it is told to stop in the middle
+                self._dirty = True
+                raise
+            self._rest_s = max(self._rest_s, written / _SAVED_BYTES_PER_S)
+            self.saved_in_s = time.monotonic() - began
+            return Saved(written, pause_s, self.saved_in_s)
+
+    def _check(self, size: int) -> None:
+        if size > self._state_bytes_max:
+            raise StateSizeError(
+                f"the state of {self.slot.topic}/{self.slot.partition} is {size >> 20} MiB, and the most is "
+                f"{self._state_bytes_max >> 20} (`kafka.state_bytes_max`): use more partitions or a shorter horizon, "
+                "or allow more",
+            )
 
     def due(self, interval_s: float) -> bool:
         """Whether it is time for the next snapshot."""

@@ -14,7 +14,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,12 +27,14 @@ from pulssi import garbage
 from pulssi.errors import PoisonError
 from pulssi.logs import Log, Presence
 from pulssi.metrics import Metrics
-from pulssi.partitions import Factory
+from pulssi.partitions import Factory, Processor
 from pulssi.settings import KafkaSettings
 from pulssi.shell.instance import Instance
 from pulssi.shell.outbox import Outbox
 from pulssi.shell.partition import GapError, Partition, StateSizeError
-from pulssi.shell.snapshots import Slot, Snapshot, load
+from pulssi.shell.saver import Saver
+from pulssi.shell.snapshots import Slot
+from pulssi.shell.store import Loaded, Store
 from pulssi.shell.transport import Batch, Fetch, Fetching, ShellConsumer, make_app
 from pulssi.times import now_us
 
@@ -39,6 +42,10 @@ _BEAT_S = 0.1
 _TICK_S = 1.0
 _RETRY_S = (0.3, 1.5)
 _STOP_S_MAX = 10.0
+_LOOK_S = 0.25
+_REBALANCE_S = 10.0
+_HANDED_OVER_S_MAX = _REBALANCE_S / 2
+"""Where saving takes longer, the next owner goes on from the snapshot before: the group would not wait for us."""
 
 
 def run_faust(
@@ -112,13 +119,14 @@ class Shell:
             await self._app.start()
             garbage.settle()
             self._log.info("started", group=self._group, instance=instance.name, topics=sorted(self._sources))
-            housekeeping = asyncio.create_task(self._guarded(self._keep_house()))
+            keeping = [asyncio.create_task(self._guarded(work)) for work in (self._keep_house(), self._keep_saved())]
             ended = asyncio.create_task(self._app.wait_until_stopped())
             stopped = asyncio.create_task(self._stop.wait())
             await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not self._stop.is_set():
                 self._die("faust_ended", self._app.crash_reason)
-            housekeeping.cancel()
+            for task in keeping:
+                task.cancel()
             await self._leave()
         instance.release()
 
@@ -154,7 +162,7 @@ class Shell:
             consumer,
             broker_session_timeout=self._kafka.session_timeout_ms / 1000,
             broker_heartbeat_interval=self._kafka.heartbeat_ms / 1000,
-            broker_rebalance_timeout=10.0,
+            broker_rebalance_timeout=_REBALANCE_S,
             consumer_group_instance_id=instance,
             datadir=folder,
         )
@@ -168,7 +176,7 @@ class Shell:
         """Save everything, leave the group, close; without Kafka end after a while unsaved, as after a crash."""
         self._app.consumer.stop_flow()
         try:
-            await asyncio.wait_for(self._guarded(self._save_all()), _STOP_S_MAX)
+            await self._while_it_moves(self._guarded(self._save_each(self._owned.values())))
             self._owned.clear()
             self._app.consumer.leave_on_stop()
             await asyncio.wait_for(self._app.stop(), _STOP_S_MAX)
@@ -178,6 +186,23 @@ class Shell:
             sys.stderr.flush()
             os._exit(0)
         self._log.info("stopped")
+
+    async def _while_it_moves(self, work: Any) -> None:
+        """Await `work` as long as Kafka goes on storing what we send.
+
+        Raises:
+            TimeoutError: it does not.
+        """
+        task = asyncio.ensure_future(work)
+        idle_s, stored = 0.0, self._outbox.stored_number
+        while not task.done():
+            await asyncio.wait({task}, timeout=_LOOK_S)
+            moved = self._outbox.stored_number != stored
+            idle_s, stored = 0.0 if moved else idle_s + _LOOK_S, self._outbox.stored_number
+            if idle_s > _STOP_S_MAX:
+                task.cancel()
+                raise TimeoutError
+        await task
 
     def _die(self, kind: str, error: BaseException | None) -> NoReturn:
         """End at once: the state in memory may not be trusted, the snapshots may."""
@@ -222,32 +247,52 @@ class Shell:
             return offsets
 
     async def _load(self, fresh: Sequence[TP]) -> dict[TP, Partition]:
+        """The partitions with their states, one after the other: only one of them is held twice at a time."""
         slots = {tp: Slot(self._group, tp.topic, tp.partition) for tp in fresh}
-        while True:
+        restored: dict[TP, Partition] = {}
+        while len(restored) < len(fresh):
             try:
-                found = await load(self._kafka.bootstrap, self._topics, list(slots.values()))
                 earliest = await self._app.consumer.earliest_offsets(*fresh)
                 latest = await self._app.consumer.highwaters(*fresh)
+                async with Store(self._kafka.bootstrap, self._topics) as store:
+                    found = await store.find([slot for tp, slot in slots.items() if tp not in restored])
+                    for tp, slot in slots.items():
+                        if tp in restored:
+                            continue
+                        loaded: Loaded | PoisonError | None
+                        try:
+                            loaded = await store.load(slot, found[slot])
+                        except PoisonError as error:
+                            loaded = error
+                        restored[tp] = self._restore(tp, slot, loaded, earliest[tp], latest[tp])
                 self._presence.back()
-                break
             except KafkaError as error:
                 self._presence.away(error)
                 await self._pause()
-        return {tp: self._restore(tp, slot, found.get(slot), earliest[tp], latest[tp]) for tp, slot in slots.items()}
+        return restored
 
-    def _restore(self, tp: TP, slot: Slot, snapshot: Snapshot | None, earliest: int, latest: int) -> Partition:
+    def _restore(
+        self, tp: TP, slot: Slot, loaded: Loaded | PoisonError | None, earliest: int, latest: int
+    ) -> Partition:
         """From the snapshot; without a readable one, from everything that the topic still holds."""
         make = self._sources[tp.topic]
-        if snapshot is not None:
-            start = self._start_of(tp, snapshot.next_offset, earliest, latest)
+        if isinstance(loaded, Loaded):
+            if loaded.passed_over is not None:
+                self._metrics.error("snapshot_passed_over")
+                self._log.error("snapshot_passed_over", slot=slot.key.decode(), error=str(loaded.passed_over))
+            start = self._start_of(tp, loaded.snapshot.next_offset, earliest, latest)
+            saver = Saver(slot, self._topics, loaded.keys, loaded.newest)
             try:
-                return Partition(slot, self._topics, make(tp.partition, snapshot.state()), start)
+                return self._partition(saver, make(tp.partition, loaded.state), start)
             except PoisonError as error:
-                self._metrics.error("snapshot_unreadable")
-                self._log.error(
-                    "snapshot_unreadable", slot=slot.key.decode(), error=str(error), replaying_from=earliest
-                )
-        return Partition(slot, self._topics, make(tp.partition, None), earliest)
+                loaded = error
+        if loaded is not None:
+            self._metrics.error("snapshot_unreadable")
+            self._log.error("snapshot_unreadable", slot=slot.key.decode(), error=str(loaded), replaying_from=earliest)
+        return self._partition(Saver(slot, self._topics), make(tp.partition, None), earliest)
+
+    def _partition(self, saver: Saver, processor: Processor, start: int) -> Partition:
+        return Partition(saver, processor, start, self._kafka.state_bytes_max)
 
     def _start_of(self, tp: TP, next_offset: int, earliest: int, latest: int) -> int:
         if next_offset > latest:
@@ -264,7 +309,9 @@ class Shell:
         """Save what goes away; whoever gets it continues from there."""
         async with self._assigning:
             gone = [self._owned[tp] for tp in revoked if tp in self._owned]
-            await self._guarded(asyncio.gather(*(self._save(one) for one in gone)))
+            quick = [one for one in gone if one.saved_in_s <= _HANDED_OVER_S_MAX]
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._guarded(self._save_each(quick)), _HANDED_OVER_S_MAX)
             for tp in revoked:
                 self._owned.pop(tp, None)
         if gone:
@@ -299,37 +346,41 @@ class Shell:
             self._metrics.latency("process", max(age_s, 0.0))
 
     async def _keep_house(self) -> None:
-        """Ticks, snapshots, gauges."""
-        ticked = time.monotonic()
+        """Ticks and gauges."""
         while True:
-            await asyncio.sleep(_BEAT_S)
+            await asyncio.sleep(_TICK_S)
             if self._app.rebalancing:
                 continue
-            now = time.monotonic()
+            for tp, partition in list(self._owned.items()):
+                if not self._waiting(tp, partition):  # while catching up, silence is not known
+                    await partition.tick(now_us(), self._outbox)
+            await self._outbox.watch()
+            self._show_lag()
+
+    async def _keep_saved(self) -> None:
+        """Snapshots, one after the other: each holds its state a second time until it is stored."""
+        while True:
+            await asyncio.sleep(_BEAT_S)
             for partition in list(self._owned.values()):
-                if partition.due(self._interval_s):
+                if not self._app.rebalancing and partition.due(self._interval_s):
                     await self._save(partition)
-            if now - ticked >= _TICK_S:
-                ticked = now
-                for tp, partition in list(self._owned.items()):
-                    if not self._waiting(tp, partition):  # while catching up, silence is not known
-                        await partition.tick(now_us(), self._outbox)
-                await self._outbox.watch()
-                self._show_lag()
 
     async def _save(self, partition: Partition) -> None:
         try:
-            written = await partition.save(self._app.consumer_generation_id, self._outbox)
+            saved = await partition.save(self._app.consumer_generation_id, self._outbox)
         except StateSizeError as error:  # what was given out is right; a restart replays more
             self._metrics.error("snapshot_too_large")
             self._log.error("snapshot_too_large", error=str(error))
             return
-        if written:
-            self._metrics.sent(self._topics.state, "bytes", written)
+        if saved is not None:
+            self._metrics.sent(self._topics.state, "bytes", saved.written)
+            self._metrics.latency("snapshot_pause", saved.pause_s)
+            self._metrics.latency("snapshot", saved.took_s)
             await self._show_progress(partition)
 
-    async def _save_all(self) -> None:
-        await asyncio.gather(*(self._save(partition) for partition in self._owned.values()))
+    async def _save_each(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            await self._save(partition)
 
     async def _show_progress(self, partition: Partition) -> None:
         offsets = {TP(partition.slot.topic, partition.slot.partition): partition.next_offset}

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from kafka import KafkaProducer
 
-from pulssi.shell.snapshots import Slot, Snapshot, load, pack
-from tests.service.shell_harness import Bench, wait_until
+from pulssi.shell.snapshots import Slot, Snapshot, pack
+from tests.service.shell_harness import Bench, load, wait_until
 
 pytestmark = pytest.mark.service
 
@@ -58,6 +58,24 @@ def test_sigkill_at_random_moments_changes_nothing(bench):
     run.wait_done()
     assert worker.stop() == 0
     run.assert_exact()
+
+
+def test_sigkill_in_the_middle_of_writing_a_large_state_changes_nothing(bench):
+    run = bench(seed=10)
+    moments = random.Random(10)
+    large = {"STATE_BYTES": str(1 << 20), "PART_BYTES": str(1 << 14), "INTERVAL_S": "0.1"}
+    for _ in range(4):
+        worker = run.worker("steady", **large)
+        worker.wait_for("assigned")
+        run.produce(200)
+        time.sleep(moments.uniform(0.15, 0.6))
+        worker.kill()
+    assert run.unfinished() > 0, "it takes a second to write the states of all partitions"
+    worker = run.worker("steady", **large)
+    run.wait_done()
+    assert worker.stop() == 0
+    run.assert_exact()
+    assert all(len(one.state) > 1 << 20 and one.snapshot.parts for one in run.snapshots().values())
 
 
 def test_a_killed_worker_goes_on_under_its_old_name_before_its_session_ends(bench):
@@ -154,17 +172,20 @@ def test_the_snapshot_that_has_come_furthest_is_loaded_wherever_it_stands(bench)
     producer = KafkaProducer(bootstrap_servers=run.bootstrap, acks="all")
 
     def write(one: Slot, next_offset: int, generation: int) -> None:
-        value = Snapshot(next_offset, generation, pack(b"%d" % next_offset)).encode()
+        state = b"%d" % next_offset
+        value = Snapshot(next_offset, generation, len(state), pack(state)).encode()
         producer.send(run.topics.state, key=one.key, value=value, partition=place).get(10)
 
     write(slot, 90, 1)
     write(slot, 100, 2)
     write(slot, 50, 9)  # of a worker that woke up late
     for offset in range(600):
-        producer.send(run.topics.state, key=other.key, value=Snapshot(offset, 1, pack(b"x")).encode(), partition=place)
+        producer.send(
+            run.topics.state, key=other.key, value=Snapshot(offset, 1, 1, pack(b"x")).encode(), partition=place
+        )
     producer.close()
     found = asyncio.run(load(run.bootstrap, run.topics, [slot, other, Slot(run.group, run.topics.readings, 2)]))
-    assert {one: (snapshot.next_offset, snapshot.state()) for one, snapshot in found.items()} == {
+    assert {one: (loaded.snapshot.next_offset, loaded.state) for one, loaded in found.items()} == {
         slot: (100, b"100"),
         other: (599, b"x"),
     }

@@ -23,12 +23,12 @@ from pulssi.messages import SeriesInfo, to_json
 from pulssi.partitions import Record
 from pulssi.series import partition_of, series_id
 from pulssi.settings import Settings, load_settings
-from pulssi.shell.snapshots import Slot, load
+from pulssi.shell.snapshots import Slot
 from pulssi.topics import Content, headers
 from streams.catalogue import Catalogue
 from streams.readings_processor import ReadingsProcessor
 from streams.transit.processor import TransitProcessor
-from tests.service.shell_harness import wait_until
+from tests.service.shell_harness import load, wait_until
 
 pytestmark = pytest.mark.service
 
@@ -157,7 +157,7 @@ class City:
         """Next offset and state of each partition, as a restart would load it."""
         slots = [Slot(self.settings.streams.group, *place) for place in self.frames]
         found = asyncio.run(load(self.settings.kafka.bootstrap, self.topics, slots))
-        return {(slot.topic, slot.partition): (one.next_offset, one.state()) for slot, one in found.items()}
+        return {(slot.topic, slot.partition): (one.snapshot.next_offset, one.state) for slot, one in found.items()}
 
     def values(self, topic: str) -> list[bytes]:
         """All records of a topic."""

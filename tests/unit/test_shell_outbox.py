@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from pulssi.metrics import Metrics
 from pulssi.partitions import Output
 from pulssi.shell import outbox as module
-from pulssi.shell.outbox import Outbox
+from pulssi.shell.outbox import Outbox, Tombstone
 from pulssi.topics import Content, Topics, headers
 
 TOPICS = Topics("t", 4)
@@ -111,6 +111,45 @@ def test_a_full_producer_and_a_lost_leader_are_retried_visibly():
         made._producer.futures[1].set_result(None)
         await waiting
         assert made._presence._log.lines == ["away", "back"]
+
+    asyncio.run(run())
+
+
+class Where:  # what aiokafka tells of a stored record
+    def __init__(self, offset):
+        self.offset = offset
+
+
+def test_a_record_whose_offset_must_be_known_is_sent_again_when_kafka_has_forgotten_it():
+    async def run():
+        made = make()
+        storing = asyncio.create_task(made.stored(output()))
+        await soon()
+        made._producer.futures[0].set_result(Where(-1))
+        await soon()
+        assert not storing.done()
+        assert made.stored_number == 1
+        made._producer.futures[1].set_result(Where(7))
+        assert await storing == 7
+        assert made.stored_number == made.number == 2
+
+    asyncio.run(run())
+
+
+def test_a_tombstone_is_sent_without_a_value():
+    async def run():
+        made, sent = make(), []
+        give = made._producer.send
+
+        async def send(*place, **record):
+            sent.append((*place, record))
+            return await give()
+
+        made._producer.send = send
+        await made.send([Tombstone(TOPICS.state, 3, b"key")])
+        made._producer.futures[0].set_result(None)
+        await made.confirmed(1)
+        assert sent == [(TOPICS.state, {"value": None, "key": b"key", "partition": 3, "headers": None})]
 
     asyncio.run(run())
 

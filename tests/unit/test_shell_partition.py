@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pulssi.errors import PoisonError
 from pulssi.partitions import Record
 from pulssi.shell.partition import GapError, Partition, StateSizeError
-from pulssi.shell.snapshots import Slot, Snapshot, decode, pack
+from pulssi.shell.saver import Saver
+from pulssi.shell.snapshots import PART_BYTES, Slot, Snapshot, decode, decode_part, encode_part, pack, unpack
 from pulssi.shell.transport import Batch, batches
 from pulssi.topics import Topics
 from tests.service.shell_worker import Chain
@@ -29,8 +30,14 @@ class FakeOutbox:
         self.open.set()
 
     async def send(self, outputs):
-        self.outputs += outputs
-        self.number += len(outputs)
+        given = list(outputs)
+        self.outputs += given
+        self.number += len(given)
+
+    async def stored(self, output):
+        await self.send([output])
+        await self.confirmed(self.number)
+        return self.number
 
     async def confirmed(self, number):
         await self.open.wait()
@@ -41,8 +48,8 @@ def records(start, stop):
     return [Record(offset, None, b"%d" % offset, {}) for offset in range(start, stop)]
 
 
-def partition(next_offset=0):
-    return Partition(SLOT, TOPICS, Chain("t.readings", 6, None, TOPICS.indicators), next_offset)
+def partition(next_offset=0, state_bytes_max=1 << 20):
+    return Partition(Saver(SLOT, TOPICS), Chain("t.readings", 6, None, TOPICS.indicators), next_offset, state_bytes_max)
 
 
 def whole(stop):
@@ -102,7 +109,7 @@ def test_a_snapshot_waits_for_the_outputs_that_it_covers_and_says_where_to_go_on
     saved = outbox.outputs[-1]
     assert (saved.topic, saved.partition, saved.key) == (TOPICS.state, 2, b"group/t.readings/6")
     snapshot = decode(saved.value)
-    assert snapshot.state() == whole(snapshot.next_offset)[1]
+    assert unpack(snapshot.packed) == whole(snapshot.next_offset)[1]
     assert snapshot.generation == 3
 
 
@@ -111,10 +118,12 @@ def test_an_unchanged_state_is_not_saved_again():
 
     async def run():
         await one.feed(Batch(records(0, 5), 0, 0), outbox)
-        assert await one.save(1, outbox) > 0
-        assert await one.save(1, outbox) == 0
+        saved = await one.save(1, outbox)
+        assert saved.written > 0
+        assert 0 <= saved.pause_s <= saved.took_s
+        assert await one.save(1, outbox) is None
         await one.tick(0, outbox)
-        assert await one.save(1, outbox) == 0
+        assert await one.save(1, outbox) is None
 
     asyncio.run(run())
 
@@ -135,12 +144,24 @@ def test_a_fetch_is_cut_into_batches_within_their_bound_and_in_order(sizes, limi
 
 
 def test_a_damaged_snapshot_is_poison():
-    good = Snapshot(7, 1, pack(b"state" * 100)).encode()
-    assert decode(good).state() == b"state" * 100
+    state = b"state" * 100
+    good = Snapshot(7, 1, len(state), pack(state)).encode()
+    assert unpack(decode(good).packed) == state
+    for damaged in (b"PLS0" + good[4:], good[:20], Snapshot(7, 1, 9, parts=(3, 4)).encode()[:-1]):
+        with pytest.raises(PoisonError):
+            decode(damaged)
     with pytest.raises(PoisonError):
-        decode(b"PLS0" + good[4:])
+        unpack(decode(good[:-3] + b"xxx").packed)
     with pytest.raises(PoisonError):
-        decode(good[:-3] + b"xxx").state()
+        unpack(pack(bytes(PART_BYTES + 1)))
+
+
+def test_a_part_of_another_snapshot_or_place_is_poison():
+    head = Snapshot(7, 1, 9, parts=(3, 4), identity=b"12345678")
+    assert bytes(decode_part(head, 1, encode_part(head.identity, 1, b"packed"))) == b"packed"
+    for value in (encode_part(b"87654321", 1, b"packed"), encode_part(head.identity, 0, b"packed"), b""):
+        with pytest.raises(PoisonError):
+            decode_part(head, 1, value)
 
 
 def test_a_large_state_is_saved_less_often(monkeypatch):
@@ -156,23 +177,62 @@ def test_a_large_state_is_saved_less_often(monkeypatch):
         await one.feed(Batch(records(0, 1), 0, 0), outbox)
         return await one.save(1, outbox)
 
-    written = asyncio.run(run())
-    moment[0] = 102.0 + written / 10 - 0.1
+    saved = asyncio.run(run())
+    moment[0] = 102.0 + saved.written / 10 - 0.1
     assert not one.due(2.0)
     moment[0] += 0.2
     assert one.due(2.0)
 
 
-def test_a_state_too_large_for_a_record_is_refused_and_work_goes_on(monkeypatch):
-    monkeypatch.setattr("pulssi.shell.partition.STATE_BYTES_MAX", 4100)
+def test_a_state_that_keeps_the_worker_waiting_is_saved_less_often(monkeypatch):
+    moment = [100.0]
+    monkeypatch.setattr("pulssi.shell.partition.time.monotonic", lambda: moment[0])
     one, outbox = partition(), FakeOutbox()
+    take = one.processor.snapshot
+
+    def slowly():
+        moment[0] += 3.0
+        return take()
+
+    monkeypatch.setattr(one.processor, "snapshot", slowly)
+
+    async def run():
+        await one.feed(Batch(records(0, 1), 0, 0), outbox)
+        return await one.save(1, outbox)
+
+    assert asyncio.run(run()).pause_s == 3.0
+    moment[0] = 159.9  # a twentieth of the time
+    assert not one.due(2.0)
+    moment[0] = 160.1
+    assert one.due(2.0)
+
+
+def test_a_state_that_is_too_large_is_refused_and_work_goes_on():
+    one, outbox = partition(state_bytes_max=20), FakeOutbox()
 
     async def run():
         await one.feed(Batch(records(0, 5), 0, 0), outbox)
         given = list(outbox.outputs)
-        with pytest.raises(StateSizeError, match=r"t\.readings/6 takes"):
+        with pytest.raises(StateSizeError, match=r"t\.readings/6 is .* the most is .*kafka\.state_bytes_max"):
             await one.save(1, outbox)
         assert outbox.outputs == given
         assert await one.feed(Batch(records(5, 7), 0, 0), outbox) == 2
+
+    asyncio.run(run())
+
+
+def test_a_snapshot_that_was_told_to_stop_is_taken_again():
+    one, outbox = partition(), FakeOutbox()
+
+    async def run():
+        await one.feed(Batch(records(0, 5), 0, 0), outbox)
+        outbox.open.clear()
+        saving = asyncio.create_task(one.save(1, outbox))
+        await asyncio.sleep(0.05)
+        saving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await saving
+        outbox.open.set()
+        assert (await one.save(1, outbox)).written > 0
 
     asyncio.run(run())
