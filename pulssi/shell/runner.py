@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from typing import Any, NoReturn
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from faust.types import TP
+from mode.threads import WorkerThread
 
 from pulssi import garbage
 from pulssi.errors import PoisonError
@@ -186,6 +188,16 @@ class Shell:
             sys.stderr.flush()
             os._exit(0)
         self._log.info("stopped")
+        await self._end_threads()
+
+    async def _end_threads(self) -> None:
+        """Wait for the thread of Faust's consumer, which waits for Kafka and would keep the process alive."""
+        deadline = time.monotonic() + _STOP_S_MAX
+        while any(isinstance(one, WorkerThread) for one in threading.enumerate()):
+            await asyncio.sleep(_LOOK_S)
+            if time.monotonic() > deadline:
+                sys.stderr.flush()
+                os._exit(0)
 
     async def _while_it_moves(self, work: Any) -> None:
         """Await `work` as long as Kafka goes on storing what we send.
