@@ -71,6 +71,7 @@ class Metrics:
         self._received = self._counter("pulssi_received", "Units taken in", "source", "what")
         self._sent = self._counter("pulssi_sent", "Units handed over and confirmed", "target", "what")
         self._dropped = self._counter("pulssi_dropped", "Units refused, each kept as a dead letter", "reason")
+        self._noted = self._counter("pulssi_noted", "What was made of the units taken in, by kind", "source", "what")
         self._errors = self._counter("pulssi_errors", "Failures that were retried or ended something", "kind")
         self._restarts = self._counter("pulssi_reconnects", "Connections made again", "target")
         self._in_flight = self._gauge("pulssi_in_flight", "Taken in and not yet confirmed", "what")
@@ -106,6 +107,10 @@ class Metrics:
     def dropped(self, reason: str, n: int = 1) -> None:
         """`n` units were refused for `reason` (a word of `pulssi.errors.Reason`, so the label set is bounded)."""
         self._dropped.labels(self.component, reason).inc(n)
+
+    def noted(self, source: str, what: str, n: int = 1) -> None:
+        """`n` units from `source` were `what` (late, duplicates, windows ...): nothing is passed over unseen."""
+        self._noted.labels(self.component, source, what).inc(n)
 
     def error(self, kind: str, n: int = 1) -> None:
         """Something failed and is retried, or ended."""

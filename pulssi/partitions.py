@@ -9,8 +9,8 @@ row was seen: a record can give more rows than fit into one output, and a crash 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from pulssi.topics import Headers
 
@@ -45,6 +45,14 @@ class Processor(Protocol):
 
     def snapshot(self) -> bytes:
         """The whole state, exactly; the shell compresses it, and nothing else runs until it is returned."""
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A processor that says what it made of its records."""
+
+    def noted(self) -> Mapping[str, int]:
+        """How many there were of each kind so far, by the kind; numbers never fall, and names are always the same."""
 
 
 class Factory(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
@@ -83,6 +84,11 @@ class ReadingsProcessor:
     def counts(self) -> Counts:
         """What happened since the start of the process, for metrics."""
         return self._state.counts
+
+    def noted(self) -> dict[str, int]:
+        """What was made of the readings, by kind; implements `pulssi.partitions.Counting`."""
+        air, traffic = self._stations
+        return {**asdict(self.counts), "air_too_late": air.too_late, "traffic_too_late": traffic.too_late}
 
     @property
     def series(self) -> int:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from pulssi.errors import PulssiError
-from pulssi.partitions import Processor
+from pulssi.partitions import Counting, Processor
 from pulssi.shell.outbox import Outbox
 from pulssi.shell.saver import Saver
 from pulssi.shell.transport import Batch
@@ -70,6 +70,7 @@ class Partition:
         self._dirty = False
         self._working = asyncio.Lock()
         self._saving = asyncio.Lock()
+        self._shown = dict(processor.noted()) if isinstance(processor, Counting) else {}
 
     async def feed(self, batch: Batch, outbox: Outbox) -> int:
         """Process what is new in a batch and hand over what follows; the number of records processed.
@@ -104,6 +105,13 @@ class Partition:
             if outputs:
                 self._dirty = True
                 await outbox.send(outputs)
+
+    def noted(self) -> dict[str, int]:
+        """What the processor made of its records since this was asked last, by kind; nothing when it does not count."""
+        if not isinstance(self.processor, Counting):
+            return {}
+        before, self._shown = self._shown, dict(self.processor.noted())
+        return {what: n - before[what] for what, n in self._shown.items()}
 
     async def save(self, generation: int, outbox: Outbox) -> Saved | None:
         """Save the state if it changed, once all that it has given out is stored.

@@ -324,6 +324,7 @@ class Shell:
             quick = [one for one in gone if one.saved_in_s <= _HANDED_OVER_S_MAX]
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._guarded(self._save_each(quick)), _HANDED_OVER_S_MAX)
+            self._show_noted(gone)
             for tp in revoked:
                 self._owned.pop(tp, None)
         if gone:
@@ -368,6 +369,7 @@ class Shell:
                     await partition.tick(now_us(), self._outbox)
             await self._outbox.watch()
             self._show_lag()
+            self._show_noted(self._owned.values())
 
     async def _keep_saved(self) -> None:
         """Snapshots, one after the other: each holds its state a second time until it is stored."""
@@ -400,6 +402,11 @@ class Shell:
             await asyncio.wait_for(self._app.consumer.commit_for_display(offsets), 1.0)
         except (KafkaError, TimeoutError):
             self._metrics.error("commit")
+
+    def _show_noted(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            for what, n in partition.noted().items():
+                self._metrics.noted(partition.slot.topic, what, n)
 
     def _waiting(self, tp: TP, partition: Partition) -> int:
         """Records that Kafka has and we have not processed, as far as the last fetch knew."""

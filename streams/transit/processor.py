@@ -82,6 +82,7 @@ class TransitProcessor:
         self._clock = 0
         self._pruned = 0
         self._infos: list[SeriesInfo] = []
+        self._counts = {"events": 0, "late": 0, "duplicates": 0}
         windows = (settings.pane_s, settings.windows_s, settings.service_window_s, settings.service_step_s)
         states = (settings.vanished_after_s, settings.standing_after_s, settings.standing_radius_m)
         self._meaning = repr((windows, settings.horizon_s, self._bands, states)).encode()
@@ -100,6 +101,8 @@ class TransitProcessor:
                 continue
             beat = clock // _BEAT_US > self._clock // _BEAT_US
             rows += self._advance(clock, record.offset)
+            self._counts["events"] += batch.num_rows
+            self._counts["late"] += int(np.count_nonzero(self._is_late(batch.column("event_time").to_numpy())))
             self._take(vehicle_events.with_delay(batch))
             self._tracks.add(batch, self._clock)
             rows += self._judge(record.offset)
@@ -113,6 +116,11 @@ class TransitProcessor:
         rows = self._settle(-1) if now - self._clock > self._idle_us else []
         rows += self._due_rows(self._entities.silent(max(now, self._clock), self._idle_us), -1)
         return self._described() + self._frames(rows)
+
+    def noted(self) -> dict[str, int]:
+        """What was made of the events, by kind; implements `pulssi.partitions.Counting`."""
+        refused = {"vehicles_without_state": self._tracks.refused, "stops_without_state": self._service.refused}
+        return {**self._counts, **refused}
 
     def snapshot(self) -> bytes:
         """The whole state, exactly."""
@@ -151,7 +159,7 @@ class TransitProcessor:
 
     def _take(self, events: Events) -> None:
         """Put new events in their panes, and describe series that come up for the first time."""
-        events = events.take(events.event_time >= self._clock - self._horizon_us)
+        events = events.take(~self._is_late(events.event_time))
         if len(events) == 0:
             return
         self._service.add(events)
@@ -172,9 +180,13 @@ class TransitProcessor:
         )
         pane = events.event_time // self._pane_us
         new = self._store.add(rows, pane)
+        self._counts["duplicates"] += len(pane) - len(new)
         if len(new):
             self._note(rows[:, new], pane[new])
         self._infos += [info for one in range(known, len(self._entities)) for info in self._entities.describe(one)]
+
+    def _is_late(self, event_time: np.ndarray) -> np.ndarray:
+        return np.asarray(event_time < self._clock - self._horizon_us)
 
     def _note(self, rows: np.ndarray, pane: np.ndarray) -> None:
         """Progress of vehicles, and the windows that new rows change."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import secrets
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +21,7 @@ from confluent_kafka import Producer
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from deploy.local.ports import free_port
 from pulssi.frames import VEHICLES, IndicatorKind, Indicators, Readings, encode
 from pulssi.messages import SeriesInfo, to_json
 from pulssi.partitions import Record
@@ -41,11 +45,12 @@ ROUTES = ["1001", "2550", "4400"]
 class City:
     """Topics with readings and vehicle events, and the processors' own answer to them."""
 
-    def __init__(self, bootstrap: str, seed: int) -> None:
+    def __init__(self, bootstrap: str, seed: int, **more: int) -> None:
         self.random = np.random.default_rng(seed)
         kafka = {"bootstrap": bootstrap, "prefix": f"t{secrets.token_hex(4)}", "partitions": PARTITIONS}
         streams = {"windows_s": (60, 180), "idle_s": 10**8, "snapshot_interval_s": 0.4, "group": kafka["prefix"]}
-        self.settings: Settings = load_settings(None, kafka=kafka, streams=streams)
+        self.metrics = free_port()
+        self.settings: Settings = load_settings(None, kafka=kafka, streams={**streams, **more})
         self.topics = self.settings.kafka.topics
         admin = KafkaAdminClient(bootstrap_servers=bootstrap)
         specs = self.topics.specs()
@@ -82,7 +87,9 @@ class City:
             "PULSSI_STREAMS__IDLE_S": str(streams.idle_s),
             "PULSSI_STREAMS__SNAPSHOT_INTERVAL_S": str(streams.snapshot_interval_s),
             "PULSSI_STREAMS__GROUP": streams.group,
-            "PULSSI_METRICS__STREAMS": "-1",
+            "PULSSI_STREAMS__HORIZON_S": str(streams.horizon_s),
+            "PULSSI_STREAMS__SERIES_MAX": str(streams.series_max),
+            "PULSSI_METRICS__STREAMS": str(self.metrics),
             "PULSSI_LOG__FORMAT": "json",
         }
 
@@ -134,6 +141,12 @@ class City:
         ]
         return encode(pa.RecordBatch.from_pylist(rows, schema=VEHICLES))
 
+    def again(self) -> None:
+        """The last frame of every partition once more."""
+        for (topic, partition), frames in self.frames.items():
+            self._send(topic, partition, frames[-1])
+        assert self._producer.flush(30) == 0
+
     def undisturbed(self) -> tuple[list[tuple[object, ...]], dict[tuple[str, int], bytes], int]:
         """Rows, states and dead letters of the processors, fed in this process."""
         rows: list[tuple[object, ...]] = []
@@ -152,6 +165,23 @@ class City:
         if topic == self.topics.readings:
             return ReadingsProcessor(partition, self.settings.streams, self.topics, self.catalogue.limits)
         return TransitProcessor(partition, self.settings.streams, self.topics)
+
+    def noted(self) -> Counter[tuple[str, str]]:
+        """What the processors, fed in this process, made of it all, by topic and kind."""
+        found: Counter[tuple[str, str]] = Counter()
+        for (topic, partition), frames in self.frames.items():
+            processor = self._processor(topic, partition)
+            processor.process([Record(offset, None, frame, {}) for offset, frame in enumerate(frames)])
+            found.update({(topic, what): n for what, n in processor.noted().items()})
+        return found
+
+    def shown(self) -> Counter[tuple[str, str]]:
+        """The same as the worker's `/metrics` tell it."""
+        with urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        pattern = re.compile(r'pulssi_noted_total{component="streams",source="(.*)",what="(.*)"} (.*)')
+        matches = filter(None, map(pattern.fullmatch, lines))
+        return Counter({(one[1], one[2]): int(float(one[3])) for one in matches})
 
     def saved(self) -> dict[tuple[str, int], tuple[int, bytes]]:
         """Next offset and state of each partition, as a restart would load it."""
@@ -228,3 +258,30 @@ def test_readings_and_vehicles_survive_sigkill_bit_for_bit(kafka, tmp_path):
     assert readings(found) == readings(rows)
     assert len(set(city.values(city.topics.deadletters))) == min(dead, 1)
     assert len(city.values(city.topics.deadletters)) >= dead
+
+
+def test_whatever_is_passed_over_is_counted_in_the_metrics_of_the_worker(kafka, tmp_path):
+    city = City(kafka, seed=12, horizon_s=120, series_max=8)
+    city.live(150)
+    city.again()
+    expected = city.noted()
+    readings, vehicles = city.topics.readings, city.topics.vehicles
+    for kind in ("readings", "late", "duplicates", "flagged", "without_state", "settled"):
+        assert expected[readings, kind] > 0
+    for kind in ("events", "late", "duplicates", "vehicles_without_state"):
+        assert expected[vehicles, kind] > 0
+    worker = start(city, tmp_path / "log")
+    try:
+        wait_until(lambda: "assigned" in (tmp_path / "log").read_text(), "assigned")
+        batchwise = [(readings, "windows"), (readings, "revisions")]  # the fewer, the larger the batches
+        wait_until(lambda: city.shown()[readings, "readings"] == expected[readings, "readings"], "all is read")
+        wait_until(lambda: city.shown()[vehicles, "events"] == expected[vehicles, "events"], "all is read")
+        shown = city.shown()
+        assert shown[readings, "windows"] > shown[readings, "revisions"] > 0
+        for place in batchwise:
+            del shown[place], expected[place]
+        assert shown == expected
+        assert shown.keys() == expected.keys()
+    finally:
+        worker.terminate()
+        worker.wait(20)

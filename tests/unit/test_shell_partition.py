@@ -236,3 +236,27 @@ def test_a_snapshot_that_was_told_to_stop_is_taken_again():
         assert (await one.save(1, outbox)).written > 0
 
     asyncio.run(run())
+
+
+class Counted(Chain):
+    def noted(self):
+        return {"records": self.count, "odd": self.count % 2 and 1}
+
+
+def test_what_a_processor_counts_is_told_once_and_what_it_counted_before_is_not():
+    old = Chain("t.readings", 6, None, TOPICS.indicators)
+    old.process(records(0, 4))
+    one = Partition(Saver(SLOT, TOPICS), Counted("t.readings", 6, old.snapshot(), TOPICS.indicators), 4, 1 << 20)
+    told = []
+
+    async def run():
+        told.append(one.noted())
+        await one.feed(Batch(records(4, 7), 0, 0), FakeOutbox())
+        told.extend([one.noted(), one.noted()])
+
+    asyncio.run(run())
+    assert told == [{"records": 0, "odd": 0}, {"records": 3, "odd": 1}, {"records": 0, "odd": 0}]
+
+
+def test_a_processor_need_not_count():
+    assert partition().noted() == {}
