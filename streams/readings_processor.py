@@ -16,7 +16,7 @@ from streams.air.particles import ParticleSensors
 from streams.air.station_indices import StationIndices
 from streams.blob import pack, unpack
 from streams.catalogue import Lookup
-from streams.groups import Describe, Part, Router
+from streams.groups import Describe, Router
 from streams.groups_processor import INTERESTS
 from streams.indicator_rows import by_position
 from streams.outputs import dead_letter, descriptions, frames
@@ -74,7 +74,7 @@ class ReadingsProcessor:
         sensors = sensors or Sensors()
         self._state = PartitionState(settings, lookup, windows)
         self._particles = ParticleSensors(settings, sensors, describe, particles)
-        self._stations: tuple[Part, ...] = (
+        self._stations: tuple[StationIndices, TrafficStations] = (
             StationIndices(settings, self._particles.describe, air, sensors),
             TrafficStations(settings, describe, traffic),
         )
@@ -88,7 +88,8 @@ class ReadingsProcessor:
     def noted(self) -> dict[str, int]:
         """What was made of the readings, by kind; implements `pulssi.partitions.Counting`."""
         air, traffic = self._stations
-        return {**asdict(self.counts), "air_too_late": air.too_late, "traffic_too_late": traffic.too_late}
+        late = {"particles": self._particles.too_late, "air": air.too_late, "traffic": traffic.too_late}
+        return {**asdict(self.counts), **{f"{name}_too_late": n for name, n in late.items()}}
 
     @property
     def series(self) -> int:
