@@ -40,6 +40,8 @@ STREAMS = StreamsSettings(
     series_max=100,
 )
 
+BY_PANE = STREAMS.model_copy(update={"long_slide_s": STREAMS.pane_s})
+
 slow = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 
@@ -56,8 +58,8 @@ def lookup(ids):
     return Limits(*known.T, np.full(len(ids), np.nan), lateness_s)
 
 
-def fresh(snapshot=None):
-    return ReadingsProcessor(0, STREAMS, Topics(), lookup, snapshot)
+def fresh(snapshot=None, streams=STREAMS):
+    return ReadingsProcessor(0, streams, Topics(), lookup, snapshot)
 
 
 @st.composite
@@ -106,12 +108,12 @@ def decoded(outputs):
     return [(dict(o.headers)["kinds"], Indicators.decode(o.value)) for o in outputs]
 
 
-def run(source, cuts=(), restarts=()):
+def run(source, cuts=(), restarts=(), streams=STREAMS):
     """All rows after feeding `source` in batches cut at `cuts`, and restarts from a snapshot at `restarts`."""
-    processor, rows, bounds = fresh(), [], sorted({0, len(source), *cuts, *restarts})
+    processor, rows, bounds = fresh(None, streams), [], sorted({0, len(source), *cuts, *restarts})
     for start, stop in pairwise(bounds):
         if start in restarts:
-            processor = fresh(processor.snapshot())
+            processor = fresh(processor.snapshot(), streams)
         rows += decoded(processor.process(source[start:stop]))
     return rows
 
@@ -151,8 +153,8 @@ def readings_of(rows):
     ]
 
 
-def told(frames):
-    oracle = Oracle(STREAMS, LIMITS, LATENESS_S)
+def told(frames, streams=STREAMS):
+    oracle = Oracle(streams, LIMITS, LATENESS_S)
     for i, frame in enumerate(frames):
         for sid, time, received, value, quality in frame:
             oracle.take(sid, time, received, value, quality, 10 + 3 * i)
@@ -162,9 +164,10 @@ def told(frames):
 @slow
 @given(journeys(), st.data())
 def test_windows_are_those_of_the_oracle_whatever_the_batches(frames, data):
-    oracle = told(frames)
+    streams = data.draw(st.sampled_from([STREAMS, BY_PANE]))
+    oracle = told(frames, streams)
     cuts = data.draw(st.lists(st.integers(0, len(frames)), max_size=5))
-    rows = run(records(frames), cuts)
+    rows = run(records(frames), cuts, streams=streams)
     _, newest = windows_of(rows)
     assert newest.keys() == oracle.rows.keys()
     for key, expected in oracle.rows.items():
