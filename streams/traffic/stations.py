@@ -29,7 +29,7 @@ from streams.traffic.corridors import lanes
 from streams.traffic.flow import free_flow_class, level_of_service
 from streams.traffic.health import Health, HealthLimits
 
-VERSION = 1
+VERSION = 2
 """Of the snapshot."""
 
 WINDOW_S: Final = 300
@@ -37,6 +37,8 @@ WINDOW_S: Final = 300
 HOUR_S: Final = 3600
 """What reliability and queues look back on."""
 COMPLETENESS_MIN: Final = 0.75
+SETTLING_S: Final = 3600
+"""How long after the horizon a window may change: what has settled is told with the next reading of its series."""
 _SLACK = 64
 _LANES_UNKNOWN = 1
 
@@ -86,7 +88,7 @@ class TrafficStations:
         places: Places | None = None,
     ) -> None:
         self._pane_s, self._pane_us = settings.pane_s, settings.pane_s * US_PER_S
-        self._back = -(-(settings.horizon_s + WINDOW_S) // settings.pane_s)
+        self._back = -(-(settings.horizon_s + SETTLING_S) // settings.pane_s)
         stations = (places or load_places()).of_kind(Kind.TRAFFIC)
         self._free_flows = {place.device_id: place.free_flow for place in stations}
         self._cells = Cells(self._back + _HEALTH_S // settings.pane_s + _SLACK, describe)
@@ -113,7 +115,11 @@ class TrafficStations:
         if len(ours) == 0:
             return Indicators.empty(), []
         self._grow()
-        row, quantity, chosen = row[ours], quantity[ours], windows.take(wanted[ours])
+        at = wanted[ours]
+        by_pane = np.lexsort(
+            (windows.window_start[at], windows.position[at])
+        )  # a backlog in one record goes on in time
+        row, quantity, chosen = row[ours[by_pane]], quantity[ours[by_pane]], windows.take(at[by_pane])
         pane = (chosen.window_start + WINDOW_S * US_PER_S) // self._pane_us - 1
         kept, step = self._steps(row, pane)
         parts: list[Indicators] = []

@@ -220,3 +220,11 @@ def test_batches_and_restarts_leave_no_trace(case):
     newest_of = {key[:3]: max(k[3] for k in told if k[:3] == key[:3]) for key in told}
     mine = final(Indicators.concat([Indicators.empty(), *found]))
     assert {key: row[0] for key, row in mine.items()} == {tuple(map(int, k)): int(v) for k, v in newest_of.items()}
+
+
+def test_a_backlog_in_one_record_is_on_time_whatever_the_order_of_its_series():
+    rows = [(quantity, "1", minute, 60.0 + minute % 7) for quantity in ("flow", "speed_mean") for minute in range(120)]
+    traffic, _ = rows_of(processor().process([record(0, rows)]))
+    share = traffic.take(traffic.series_id == series_id(DEVICE, "free_flow_share", "1"))
+    ends = (share.window_start + 300_000_000 - T0) // MINUTE_US
+    assert sorted(set(ends.tolist())) == list(range(1, 119))
