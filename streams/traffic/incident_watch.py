@@ -1,8 +1,8 @@
 """incident_watch: incidents between the stations of roads, live
 
 Reads the minutes of flow and speed of both stations of each pair from `pulssi.groups` and says for every minute that is
-whole whether an incident stands between them. Our own detector decides where it has learned what is usual at this time
-of day; until then California #7 does, which stands beside it as a series of its own.
+whole whether an incident stands between them: our own detector, once it has learned what is usual at this time of day,
+and California #7 beside it, as a series of its own for comparison.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ VERSION = 1
 
 WINDOW_S: Final = 60
 QUANTITIES_SAID: Final = ("incident", "incident_california_7")
-LEARNED, CALIFORNIA = 1, 2
-"""Classes of a standing incident: who declared it."""
 EVIDENCE_MIN: Final = 14.0
 CALIFORNIA_7: Final = (4.0, 0.7, 17.0)
 """Thresholds of both, by `pulssi bench incidents` on sliding five minutes for 0.02 false alarms per detector-day."""
@@ -132,19 +130,21 @@ class IncidentWatch:
     def _judge(self, now: Whole) -> Indicators:
         """Rows of one minute of some pairs."""
         samples = self._samples(now)
-        learned = self._contrast.update(samples)
-        california = self._california.update(samples)
-        known, at = self._contrast.known, now.pair
-        stands = np.where(known, learned, california)
-        class_ = np.where(stands, np.where(known, LEARNED, CALIFORNIA), 0)
-        began = np.where(self._since < 0, now.minute[0], self._since)
-        self._since[at] = np.where(stands, began, -1)[at]
-        lasted_s = np.where(stands, (now.minute[0] + 1 - began) * WINDOW_S, 0)
-        evidence = np.where(known, self._contrast.strength, np.nan)
-        ours = self._rows(0, now, stands[at], class_[at])
-        ours.mean[:], ours.last[:] = evidence[at], lasted_s[at]
-        theirs = self._rows(1, now, california[at], np.where(california, CALIFORNIA, 0)[at])
-        return Indicators.concat([ours, theirs])
+        standing = self._contrast.update(samples)
+        ours = np.where(self._contrast.known, standing, np.nan)[now.pair]
+        theirs = self._california.update(samples)[now.pair].astype(np.float64)
+        return Indicators.concat([self._ours(now, ours), self._rows(1, now, theirs)])
+
+    def _ours(self, now: Whole, stands: np.ndarray) -> Indicators:
+        """Rows of our own detector; NaN where it has not learned enough, which ends no incident."""
+        since = self._since[now.pair]
+        began = np.where((since < 0) & (stands > 0), now.minute, since)
+        began = np.where(stands == 0, -1, began)
+        self._since[now.pair] = began
+        rows = self._rows(0, now, stands)
+        rows.mean[:] = self._contrast.strength[now.pair]
+        rows.last[:] = np.where(began < 0, 0, (now.minute + 1 - began) * WINDOW_S)
+        return rows
 
     def _samples(self, now: Whole) -> Samples:
         """The minute as detectors want it; pairs that are not in it, and stations that hang, have gaps."""
@@ -161,7 +161,7 @@ class IncidentWatch:
         )
         return Samples(int(now.minute[0] + 1) * _WINDOW_US, up, down, full[UP_FLOW], full[DOWN_FLOW])
 
-    def _rows(self, quantity: int, now: Whole, stands: np.ndarray, class_: np.ndarray) -> Indicators:
+    def _rows(self, quantity: int, now: Whole, stands: np.ndarray) -> Indicators:
         rows = Indicators.empty(len(now.pair))
         for name in ("mean", "min", "max", "std", "last", "p50", "p95", "p99"):
             getattr(rows, name).fill(np.nan)
@@ -171,7 +171,7 @@ class IncidentWatch:
         rows.window_start[:] = now.minute * _WINDOW_US
         rows.n[:] = 1
         rows.completeness[:] = 1.0
-        rows.value[:], rows.class_[:] = stands, class_
+        rows.value[:], rows.class_[:] = stands, np.where(np.isnan(stands), -1, stands)
         rows.receive_time[:], rows.position[:] = now.receive_time, now.position
         return rows
 

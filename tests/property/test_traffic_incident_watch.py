@@ -101,13 +101,13 @@ def slowly(rows):
             samples = Samples((minute + 1) * MINUTE_US, up, down, flow_up, flow_down)
             learned, simple = bool(contrast.update(samples)[0]), bool(california.update(samples)[0])
             known = bool(contrast.known[0])
-            stands = learned if known else simple
-            since = (minute if since is None else since) if stands else None
+            if known:
+                since = (minute if since is None else since) if learned else None
             lasted = 0 if since is None else (minute + 1 - since) * 60
             ours = series_id(pair.upstream, "incident", channel)
-            found[ours, minute] = (float(stands), (1 if known else 2) if stands else 0, float(lasted))
+            found[ours, minute] = (float(learned) if known else None, int(learned) if known else -1, float(lasted))
             theirs = series_id(pair.upstream, "incident_california_7", channel)
-            found[theirs, minute] = (float(simple), 2 if simple else 0)
+            found[theirs, minute] = (float(simple), int(simple))
     return found
 
 
@@ -116,7 +116,8 @@ def by_key(rows):
     for i in range(len(rows)):
         key = (int(rows.series_id[i]), int(rows.window_start[i]) // MINUTE_US)
         more = () if np.isnan(rows.last[i]) else (float(rows.last[i]),)
-        found[key] = (float(rows.value[i]), int(rows.class_[i]), *more)
+        value = None if np.isnan(rows.value[i]) else float(rows.value[i])
+        found[key] = (value, int(rows.class_[i]), *more)
     assert len(found) == len(rows)
     return found
 
@@ -204,19 +205,20 @@ def test_the_incident_stands_between_the_right_stations():
     assert not any(minutes for series, minutes in ours.items() if series != right)
 
 
-def test_until_it_has_learned_california_7_decides():
+def test_until_it_has_learned_it_says_nothing_while_california_7_does():
     at = MONDAY_0700 + 20
-    rows = [row for one in told(0).values() for row in one if row[3] < at + 20]
     blocked = {"flow": 700.0, "speed_mean": 5.0}
     rows = [
         (*row[:4], blocked[row[1]] + row[3] % 2, row[5])
         if row[0] == STATIONS[1] and row[2] == "1" and row[3] >= at
         else row
-        for row in rows
+        for row in in_order(0)
+        if row[3] < at + 20
     ]
-    found = by_key(rows_of(run(sorted(rows, key=lambda row: row[3]), ())[0])[1])
+    found = by_key(rows_of(run(rows, ())[0])[1])
     ours, theirs = (series_id(STATIONS[1], one, "1") for one in ("incident", "incident_california_7"))
-    assert found[ours, at + 5][:2] == found[theirs, at + 5] == (1.0, 2)
+    assert found[ours, at + 5] == (None, -1, 0.0)
+    assert found[theirs, at + 5] == (1.0, 1)
 
 
 @pytest.mark.parametrize("hangs_min", [4, 12])
