@@ -52,6 +52,7 @@ class _Event(msgspec.Struct, gc=False):
     oday: Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
     stop: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
     occu: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    tlp_request: Annotated[int, msgspec.Meta(ge=0, le=255)] | None = msgspec.field(name="tlp-requestid", default=None)
     ttarr: _Text | None = None
     ttdep: _Text | None = None
 

@@ -1,7 +1,7 @@
 """health: whether a detector of traffic can be believed, from how its samples go on
 
 Source of the rules and times: Minnesota Department of Transportation, IRIS (Intelligent Roadway Information System),
-detector auto-fail and `MAX_VOLUME`, for mainline detectors.
+detector auto-fail and `MAX_VOLUME`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,27 @@ class HealthLimits:
     chatter_veh_h_lane: float = 37 * 120  # 37 vehicles in 30 s
     gap_s: float = 900
     """Samples farther apart say nothing about the time between them."""
+
+
+_H = 3600.0
+_RAMP_LOCKED_ON_S = 1800.0
+LIMITS_BY_LANE = {
+    "mainline": HealthLimits(),
+    "collector": HealthLimits(no_hits_s=4 * _H, locked_on_s=_RAMP_LOCKED_ON_S),
+    "merge": HealthLimits(no_hits_s=12 * _H, locked_on_s=_RAMP_LOCKED_ON_S),
+    "queue": HealthLimits(no_hits_s=12 * _H, locked_on_s=_RAMP_LOCKED_ON_S),
+    "passage": HealthLimits(no_hits_s=12 * _H, locked_on_s=_RAMP_LOCKED_ON_S),
+    "bypass": HealthLimits(no_hits_s=72 * _H, locked_on_s=_RAMP_LOCKED_ON_S),
+    "exit": HealthLimits(no_hits_s=8 * _H, locked_on_s=_RAMP_LOCKED_ON_S),
+    "hov": HealthLimits(no_hits_s=8 * _H),
+    "auxiliary": HealthLimits(no_hits_s=24 * _H, locked_on_s=_RAMP_LOCKED_ON_S),
+    "parking": HealthLimits(no_hits_s=14 * 24 * _H, locked_on_s=14 * 24 * _H),
+}
+"""By what a detector lies on; those of Digitraffic lie on the mainline.
+
+IRIS gives times without a hit for all, and times of being locked on for the mainline, HOV lanes and ramps. We take all
+others for ramps, but a parking place may be full for as long as it may be empty.
+"""
 
 
 class DetectorHealth:

@@ -3,6 +3,7 @@
 import datetime as dt
 import gzip
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -447,6 +448,24 @@ def test_what_the_vehicle_does_not_know_is_left_out():
 
 def test_the_same_bytes_are_the_same_event_and_other_bytes_are_not():
     assert hfp()["event_id"] == hfp()["event_id"] != hfp(spd=4.6)["event_id"]
+
+
+@pytest.mark.parametrize(
+    ("field", "lowest", "highest"),
+    [
+        ("hdg", 0, 360),
+        ("occu", 0, 100),
+        ("tlp-requestid", 0, 255),
+        ("lat", -90, 90),
+        ("long", -180, 180),
+        ("drst", 0, 1),
+    ],
+)
+def test_a_field_is_taken_up_to_its_borders_and_refused_beyond(field, lowest, highest):
+    assert all(hfp(**{field: value}) for value in (lowest, highest))
+    assert field in ("lat", "long") or hfp(**{field: None})
+    for value in (lowest - 1, highest + 1):
+        assert reason_of(partial(hfp, **{field: value})) is Reason.BAD_SCHEMA
 
 
 @pytest.mark.parametrize(
