@@ -17,6 +17,7 @@ from streams.blob import pack, unpack
 from streams.cadence import Cadence
 from streams.catalogue import Limits, Lookup
 from streams.grouping import Runs, order_by, ranges, starts_of
+from streams.histograms import Histograms
 from streams.indicator_rows import anomaly_rows, by_position, flag_rows, reading_rows, window_rows
 from streams.pane_snapshot import arrays_of, fill
 from streams.panes import NO_PANE, PaneRing
@@ -151,6 +152,7 @@ class PartitionState:
         self._lateness_us = np.zeros(0, np.int64)
         self._progress = Progress(self._bounds)
         self._ring = PaneRing(self._lengths[-1] + horizon_panes + 2 + ADVANCE_PANES, pane_us, len(self._lengths))
+        self._histograms = Histograms(tuple(sorted(rolling)), settings.histograms_max)
         self._cadence = Cadence(pane_us, max(rolling))
         self._checks = SequenceChecks(pane_us, 0)
         self._settling = Settling(pane_us)
@@ -245,7 +247,9 @@ class PartitionState:
         self._limits = np.concatenate((self._limits, np.array(columns, np.float64)), axis=1)
         lateness_s = np.where(np.isnan(new.lateness_s), self._settings.lateness_s_max, new.lateness_s)
         self._lateness_us = np.concatenate((self._lateness_us, (lateness_s * US_PER_S).astype(np.int64)))
-        for part in (self._progress, self._ring, self._cadence, self._checks, self._settling, self._detector):
+        for part in (self._progress, self._ring, self._histograms, self._cadence):
+            part.grow(n)
+        for part in (self._checks, self._settling, self._detector):
             part.grow(n)
 
     def _limits_of(self, row: np.ndarray) -> Limits:
@@ -412,6 +416,7 @@ class PartitionState:
     ) -> list[_Due]:
         """Windows that were closed when one of their panes changed; counts their revisions."""
         after = (pane_of <= closed_before).nonzero()[0]
+        self._histograms.forget(row_of[after])
         dues = []
         for w, length in enumerate(self._lengths if len(after) else ()):
             pane = pane_of[after]
@@ -470,7 +475,9 @@ class PartitionState:
         """The same for some of the lengths, by number."""
         panes = np.array(self._lengths)[lengths]
         per_pane = self._cadence.per_pane(due.row, due.end, self._limits[_INTERVAL, due.row])
-        windows = evaluate(self._ring, due.row, due.end, tuple(panes.tolist()), per_pane)
+        counted = cells is not None and self._slides[lengths[0]] == 1
+        histograms = self._histograms if counted else None
+        windows = evaluate(self._ring, due.row, due.end, tuple(panes.tolist()), per_pane, histograms)
         chosen = np.nonzero((due.position >= 0) & ((windows.n > 0) | (windows.n_excluded > 0)))
         if cells is None:
             revision = (PROVISIONAL_REVISION + windows.n + windows.n_excluded)[chosen]

@@ -112,7 +112,7 @@ def _codes(entries: np.ndarray, counts: np.ndarray, per_mille: tuple[int, ...]) 
         if merged:
             places = _places(np.cumsum(ordered & _COUNT, axis=1, dtype=np.uint32), per_mille)
         else:
-            places = [rank - 1 for rank in _ranks(n, per_mille)]
+            places = [rank - 1 for rank in ranks(n, per_mille)]
         for q, place in enumerate(places):
             found[q] = ordered[own, place] >> np.uint32(16)
     return codes
@@ -120,10 +120,10 @@ def _codes(entries: np.ndarray, counts: np.ndarray, per_mille: tuple[int, ...]) 
 
 def _places(total: np.ndarray, per_mille: tuple[int, ...]) -> list[np.ndarray]:
     """Where each row of running counts reaches the rank of each quantile."""
-    return [(total >= rank.astype(total.dtype)[:, None]).argmax(axis=1) for rank in _ranks(total[:, -1], per_mille)]
+    return [(total >= rank.astype(total.dtype)[:, None]).argmax(axis=1) for rank in ranks(total[:, -1], per_mille)]
 
 
-def _ranks(n: np.ndarray, per_mille: tuple[int, ...]) -> list[np.ndarray]:
+def ranks(n: np.ndarray, per_mille: tuple[int, ...]) -> list[np.ndarray]:
     """Rank of each quantile among n values, from 1 on; int64."""
     n = n.astype(np.int64)
     return [np.maximum((q * n + 999) // 1000, 1) for q in per_mille]
@@ -149,6 +149,6 @@ def quantiles_of_rows(codes: np.ndarray, lengths: tuple[int, ...], per_mille: tu
         ordered = np.sort(codes[:, :length], axis=1)
         n = np.count_nonzero(ordered != NO_CODE, axis=1)
         nothing[group] = np.where(n > 0, 0.0, np.nan)
-        for q, rank in enumerate(_ranks(n, per_mille)):
+        for q, rank in enumerate(ranks(n, per_mille)):
             found[group, q] = ordered[owners, rank - 1]
     return values_of(found) + nothing[:, None]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from streams.histograms import Histograms
 from streams.panes import HIGH, LAST, LOW, SQUARES, SUM, PaneRing
 from streams.sketch import NO_CODE, codes_of, quantiles, quantiles_of_rows
 
@@ -54,28 +55,45 @@ def evaluate(
     ends: np.ndarray,
     lengths: tuple[int, ...],
     per_pane: np.ndarray,
+    histograms: Histograms | None = None,
 ) -> Windows:
     """Statistics of the windows of each row that end with pane `ends`.
 
     Args:
         ring: the panes.
-        rows: int64 rows.
-        ends: int64 last panes.
+        rows: int64 rows, equal ones together.
+        ends: int64 last panes, rising within a row.
         lengths: window lengths in panes, rising.
         per_pane: expected readings in a pane of each; NaN = see `own_per_pane`.
+        histograms: of windows of the same lengths; they spare work and change no bit.
     """
     result = Windows.empty(len(lengths), len(rows))
+    if histograms is None:
+        slid = np.zeros(len(rows), np.bool_)
+    else:
+        slid, result.quantiles = histograms.slide(ring, rows, ends, _PER_MILLE)
     for start in range(0, len(rows), _CHUNK):
         part = np.arange(start, min(start + _CHUNK, len(rows)))
         cells = ring.window_cells(rows[part], ends[part], lengths[-1])
         n = ring.n.take(cells).astype(np.int32)
-        thin = n.max(axis=0) <= 1
-        for chosen, view in ((np.flatnonzero(thin), _thin), (np.flatnonzero(~thin), _thick)):
-            if len(chosen):
-                everything = len(chosen) == len(part) > 1
-                at = chosen if len(chosen) > 1 else np.repeat(chosen, 2)  # numpy sums a single column in another order
-                panes = view(ring, cells if everything else cells[:, at], n if everything else n[:, at], lengths)
-                _put(panes, lengths, per_pane[part[at]], result, part[at])
+        kind = np.where(n.max(axis=0) <= 1, 0, np.where(slid[part], 1, 2))
+        for k in range(3):
+            chosen = np.flatnonzero(kind == k)
+            if len(chosen) == 0:
+                continue
+            at = chosen if len(chosen) > 1 else np.repeat(chosen, 2)  # numpy sums a single column in another order
+            some, counts = (cells, n) if len(chosen) == len(part) > 1 else (cells[:, at], n[:, at])
+            at = part[at]
+            if k == 0:
+                panes = _thin(ring, some, counts, lengths)
+            elif k == 1:
+                panes = _thick(ring, some, counts, result.quantiles[:, :, at])
+            else:
+                entries, among = _entries(ring, some, counts, lengths)
+                panes = _thick(ring, some, counts, quantiles(entries, among, _PER_MILLE))
+                if histograms is not None:
+                    histograms.keep(rows[at], ends[at], entries, among, panes.quantiles[-1])
+            _put(panes, lengths, per_pane[at], result, at)
     return result
 
 
@@ -116,15 +134,21 @@ def _thin(ring: PaneRing, cells: np.ndarray, n: np.ndarray, lengths: tuple[int, 
     )
 
 
-def _thick(ring: PaneRing, cells: np.ndarray, n: np.ndarray, lengths: tuple[int, ...]) -> _Panes:
-    """Panes of any number of readings."""
+def _entries(
+    ring: PaneRing, cells: np.ndarray, n: np.ndarray, lengths: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sketch entries of all panes of each window, newest first, and how many of them each length has."""
+    entries, counts = ring.sketches_of(cells.T.ravel(), n.T.ravel())
+    return entries, _nested(np.add, counts.reshape(cells.T.shape).T, lengths)
+
+
+def _thick(ring: PaneRing, cells: np.ndarray, n: np.ndarray, quantiles: np.ndarray) -> _Panes:
+    """Panes of any number of readings, of which the quantiles are known."""
     first, block = ring.first.take(cells), ring.block.take(cells)
     sums = ring.sums.take(block, axis=0)
     for place in (LOW, HIGH, LAST):
         np.copyto(sums[..., place], first, where=block == 0)
     difference = sums[..., SUM] / np.maximum(n, 1)
-    entries, counts = ring.sketches_of(cells.T.ravel(), n.T.ravel())
-    among = _nested(np.add, counts.reshape(cells.T.shape).T, lengths)
     return _Panes(
         n,
         ring.n_excluded.take(cells),
@@ -135,7 +159,7 @@ def _thick(ring: PaneRing, cells: np.ndarray, n: np.ndarray, lengths: tuple[int,
         last=sums[..., LAST],
         flags=ring.flags.take(cells),
         receive_time=ring.receive_time.take(cells),
-        quantiles=quantiles(entries, among, _PER_MILLE),
+        quantiles=quantiles,
     )
 
 
