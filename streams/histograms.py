@@ -1,9 +1,9 @@
 """histograms: the codes in the rolling windows of busy series, counted once and kept up to date
 
-A window that ends one pane later has one pane more and one pane less. Where panes hold many readings, it is much cheaper
-to count those two than to sort all codes of the window again. The counts are a cache: they follow from the panes, are in
-no snapshot, and since they are whole numbers the quantiles are the same to the last bit with and without them. So any
-row may be left out at any time, and those are that a change of an earlier pane, a jump or a gap has made wrong.
+A window that ends one pane later has one pane more and one pane less. Where panes hold many readings, it is far cheaper
+to count those two than to sort all codes of the window again. The counts are a cache: they follow from the panes, are
+in no snapshot, and since they are whole numbers the quantiles are the same to the last bit with and without them. Any
+row may be left out at any time, and those are whose counted panes have changed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from streams.panes import NO_PANE, PaneRing
 from streams.sketch import codes_of, ranks, values_of
 
 SPAN = 512
-"""Neighbouring codes that are counted one by one: four octaves. All that is below or above falls on the first or last."""
+"""Neighbouring codes that are counted one by one: four octaves. What is below or above falls on the ends."""
 
 PAYS_FROM = 100
 """Readings in the longest window from which a row is worth its counts."""
@@ -35,13 +35,19 @@ class Histograms:
 
     Args:
         lengths: window lengths in panes, rising.
-        rows_max: rows that are counted at once; each costs `SPAN` * 2.125 bytes for each length.
+        rows_max: rows that are counted at once; each costs 1.1 kB for each length.
+
+    Attributes:
+        slid: how often a row went one pane on.
     """
 
     def __init__(self, lengths: tuple[int, ...], rows_max: int) -> None:
+        self.slid = 0
         self._lengths = lengths
         self._rows_max = rows_max
-        self._end = np.zeros(0, np.int64)  # of each row: last pane of its windows, NO_PANE = its counts are worth nothing
+        self._end = np.zeros(
+            0, np.int64
+        )  # of each row: last pane of its windows, NO_PANE = its counts are worth nothing
         self._place = np.zeros(0, np.int32)  # of each row in the arrays below, -1 = none
         self._owner, self._free = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self._base = np.zeros(0, np.int64)
@@ -67,7 +73,7 @@ class Histograms:
         """Quantiles of the windows that end with panes `ends`, wherever those that end one pane before are counted.
 
         Args:
-            ring: the panes; none of the counted ones has changed.
+            ring: the panes; none of the counted ones has changed, or fallen out before it leaves the longest window.
             rows: int64 rows, equal ones together.
             ends: int64 last panes, rising within a row.
             per_mille: which quantiles, in thousandths.
@@ -103,10 +109,11 @@ class Histograms:
         inside = (index > 0) & (index < SPAN - 1)
         found = (inside | empty[:, None]).all(axis=(0, 1)) & ~full
         self._end[rows] = np.where(found, ends, NO_PANE)
+        self.slid += int(np.count_nonzero(found))
         return found, values_of((self._base[place] + index).astype(np.uint16))
 
     def _entries(self, ring: PaneRing, cells: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where in the flat counts of the first length the sketches of the cells belong, and how much each entry counts."""
+        """Where in the counts of the first length the sketches of the cells belong, and how much each entry counts."""
         entries, lengths = ring.sketches_of(cells, ring.n.take(cells))
         return self._index(entries, place.repeat(lengths)), entries.astype(np.uint16)
 
@@ -131,7 +138,9 @@ class Histograms:
         for q, rank in enumerate(ranks(of_block[:, :, -1], per_mille)):
             wanted = rank.astype(np.uint16)[:, :, None]
             block = (of_block >= wanted).argmax(axis=2)
-            before = np.take_along_axis(of_block, np.maximum(block - 1, 0)[:, :, None], axis=2) * (block > 0)[:, :, None]
+            before = (
+                np.take_along_axis(of_block, np.maximum(block - 1, 0)[:, :, None], axis=2) * (block > 0)[:, :, None]
+            )
             inside = counts.take(block_of + block, axis=0).cumsum(axis=2, dtype=np.uint16)
             found[:, q] = (block * _BLOCK + (inside >= wanted - before).argmax(axis=2)).T
         return found, (of_block[:, :, -1] == 0).T
@@ -150,11 +159,11 @@ class Histograms:
         """
         low, high = (codes_of(quantiles[i]).astype(np.int64) for i in (0, -1))
         starts = among[-1].cumsum() - among[-1]
-        n = np.add.reduceat(entries & np.uint32(_COUNT_MAX), starts, dtype=np.int64)
+        n = np.add.reduceat(entries.astype(np.uint16), starts, dtype=np.int64)
         worth = (n >= PAYS_FROM) & (n <= _COUNT_MAX) & (high - low < SPAN - 2 * _MARGIN)
         worth[:-1] &= rows[1:] != rows[:-1]
         at = worth.nonzero()[0]
-        place = self._places(rows[at])
+        place = self._places(rows[at], int(ends.max()))
         at, place = at[place >= 0], place[place >= 0]
         self._base[place], self._end[rows[at]] = (low[at] + high[at] - SPAN) // 2, ends[at]
         for start in range(0, len(at), _KEPT_CHUNK):
@@ -166,27 +175,29 @@ class Histograms:
             for counts in (self._counts, self._blocks):
                 counts[where] = counts[where].cumsum(axis=1, dtype=np.uint16)
 
-    def _places(self, rows: np.ndarray) -> np.ndarray:
-        """The place of each of distinct rows, -1 where there is no room for it."""
+    def _places(self, rows: np.ndarray, now: int) -> np.ndarray:
+        """The place of each of distinct rows, -1 where there is no room for it; `now` is a pane that ends now."""
         new = rows[self._place[rows] < 0]
         if len(new) > len(self._free):
-            self._make_room(len(new))
+            self._make_room(len(new), now)
         new = new[: len(self._free)]
         taken, self._free = self._free[: len(new)], self._free[len(new) :]
         self._place[new], self._owner[taken] = taken, new
-        return self._place[rows]
+        return np.asarray(self._place[rows])
 
-    def _make_room(self, n: int) -> None:
-        """More free places, `n` if there may be so many; in the end those of rows that have not slid for long."""
+    def _make_room(self, n: int, now: int) -> None:
+        """More free places, `n` if there may be so many; then also those of rows that have not slid for long."""
         had = len(self._owner)
         more = min(max(n, had, _LEAST), self._rows_max - had)
         if more > 0:
             self._free = np.concatenate((self._free, np.arange(had, had + more)))
             for name in ("_owner", "_base", "_counts", "_blocks"):
                 column = getattr(self, name)
-                setattr(self, name, np.concatenate((column, np.zeros((more, *column.shape[1:]), column.dtype))))
-        if n > len(self._free) and had:
-            end = self._end[self._owner[:had]]
-            old = np.flatnonzero((end < end.max() - self._lengths[-1]) & (self._place[self._owner[:had]] >= 0))
-            self._end[self._owner[old]], self._place[self._owner[old]] = NO_PANE, -1
-            self._free = np.concatenate((self._free, old))
+                grown = np.zeros((had + more, *column.shape[1:]), column.dtype)  # untouched memory costs nothing
+                grown[:had] = column
+                setattr(self, name, grown)
+        if n > len(self._free):
+            idle = np.flatnonzero(self._place[self._owner] == np.arange(len(self._owner)))
+            idle = idle[self._end[self._owner[idle]] < now - self._lengths[-1]]
+            self._end[self._owner[idle]], self._place[self._owner[idle]] = NO_PANE, -1
+            self._free = np.concatenate((self._free, idle))

@@ -56,6 +56,7 @@ class Counts:
     without_state: int = 0
     quarantined: int = 0
     windows: int = 0
+    slid: int = 0
     revisions: int = 0
     anomalies: int = 0
     settled: int = 0
@@ -247,9 +248,8 @@ class PartitionState:
         self._limits = np.concatenate((self._limits, np.array(columns, np.float64)), axis=1)
         lateness_s = np.where(np.isnan(new.lateness_s), self._settings.lateness_s_max, new.lateness_s)
         self._lateness_us = np.concatenate((self._lateness_us, (lateness_s * US_PER_S).astype(np.int64)))
-        for part in (self._progress, self._ring, self._histograms, self._cadence):
-            part.grow(n)
-        for part in (self._checks, self._settling, self._detector):
+        panes = (self._progress, self._ring, self._histograms, self._cadence)
+        for part in (*panes, self._checks, self._settling, self._detector):
             part.grow(n)
 
     def _limits_of(self, row: np.ndarray) -> Limits:
@@ -574,6 +574,7 @@ class PartitionState:
         counts.duplicates += int(np.count_nonzero(duplicate))
         counts.flagged += int(np.count_nonzero(shown.flags))
         counts.windows += sum(len(rows) for rows in windows)
+        counts.slid = self._histograms.slid
         counts.revisions += sum(int(np.count_nonzero(rows.revision)) for rows in windows)
         counts.anomalies += sum(map(len, anomalies))
 
