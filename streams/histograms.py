@@ -20,7 +20,8 @@ SPAN = 512
 PAYS_FROM = 100
 """Readings in the longest window from which a row is worth its counts."""
 
-_BLOCK = 16
+_BLOCK_BITS = 4
+_BLOCK = 1 << _BLOCK_BITS
 """Codes that are also counted together, so that a rank is found by looking at few numbers."""
 
 _MARGIN = SPAN // 8
@@ -127,7 +128,8 @@ class Histograms:
     def _count(self, ufunc: np.ufunc, index: np.ndarray, count: np.ndarray, w: int) -> None:
         index = index + w * SPAN
         ufunc.at(self._counts.reshape(-1), index, count)
-        ufunc.at(self._blocks.reshape(-1), index // _BLOCK, count)
+        index >>= _BLOCK_BITS
+        ufunc.at(self._blocks.reshape(-1), index, count)
 
     def _find(self, place: np.ndarray, per_mille: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Index of the code at each rank, [lengths, len(per_mille), places], and which windows are empty."""

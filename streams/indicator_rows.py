@@ -80,7 +80,7 @@ def flag_rows(
 
 def window_rows(
     windows: Windows,
-    chosen: tuple[np.ndarray, np.ndarray],
+    chosen: np.ndarray,
     series_id: np.ndarray,
     stop: np.ndarray,
     length_s: np.ndarray,
@@ -91,7 +91,7 @@ def window_rows(
 
     Args:
         windows: statistics, [lengths, windows].
-        chosen: indices into both axes.
+        chosen: flat indices.
         series_id: of each chosen window.
         stop: first us after it.
         length_s: its length.
@@ -101,13 +101,13 @@ def window_rows(
     rows = Indicators.empty(len(series_id))
     rows.series_id, rows.window_s[:], rows.window_start = series_id, length_s, stop - length_s * US_PER_S
     rows.kind[:] = IndicatorKind.WINDOW
-    rows.n[:], rows.n_excluded[:] = windows.n[chosen], windows.n_excluded[chosen]
-    rows.completeness, rows.last = windows.completeness[chosen], windows.last[chosen]
-    rows.mean = rows.value = windows.mean[chosen]
-    rows.min, rows.max, rows.std = windows.low[chosen], windows.high[chosen], windows.std[chosen]
-    rows.p50, rows.p95, rows.p99 = (windows.quantiles[chosen[0], q, chosen[1]] for q in range(3))
+    rows.n[:], rows.n_excluded[:] = windows.n.take(chosen), windows.n_excluded.take(chosen)
+    rows.completeness, rows.last = windows.completeness.take(chosen), windows.last.take(chosen)
+    rows.mean = rows.value = windows.mean.take(chosen)
+    rows.min, rows.max, rows.std = windows.low.take(chosen), windows.high.take(chosen), windows.std.take(chosen)
+    rows.p50, rows.p95, rows.p99 = (windows.quantiles[:, q].reshape(-1).take(chosen) for q in range(3))
     rows.class_[:] = _NO_CLASS
-    rows.flags[:], rows.receive_time = windows.flags[chosen], windows.receive_time[chosen]
+    rows.flags[:], rows.receive_time = windows.flags.take(chosen), windows.receive_time.take(chosen)
     rows.revision[:], rows.position = revision, position
     return rows
 

@@ -57,8 +57,9 @@ def fill(ring: PaneRing, rows: int, arrays: Mapping[str, np.ndarray]) -> None:
     ring.grow(rows)
     ring.oldest[:rows], ring.newest[:rows] = arrays["oldest"], arrays["newest"]
     live, full = np.cumsum(arrays["live"], dtype=np.int64), arrays["full"].astype(np.int64)
-    for name in ("first", "last_us", "flags"):
-        getattr(ring, name)[live] = arrays[name]
+    ring.first[live], ring.last_us[live] = arrays["first"], arrays["last_us"]
+    flagged = np.flatnonzero(arrays["flags"])
+    ring.flag(live[flagged], arrays["flags"][flagged])
     ring.receive_time[live] = arrays["delay"] + _event_time(ring, live)
     ring.n[live] = 1
     ring.n[full] = arrays["n"]

@@ -51,6 +51,7 @@ class PaneRing:
         told: place in the pane (upper 32 bits) and flags (lower bits) of readings that were given out with any.
         sketch: entries of `streams.sketch` of the readings of full panes that count.
         oldest, newest: [rows] first and last pane that is open, numbered from the epoch.
+        flagged: [rows] newest pane with any flags; so most windows need not look for them.
     """
 
     COLUMNS = ("n", "n_excluded", "first", "last_us", "flags", "receive_time", "block", "revisions")
@@ -66,7 +67,7 @@ class PaneRing:
         self._blocks.take(1)
         self.revisions = np.zeros((windows, 1), np.uint32)
         self.readings, self.told, self.sketch = Lists(np.uint64, 1), Lists(np.uint64, 1), Lists(np.uint32, 1)
-        self.oldest, self.newest = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self.oldest, self.newest, self.flagged = (np.zeros(0, np.int64) for _ in range(3))
 
     @property
     def sums(self) -> np.ndarray:
@@ -87,7 +88,8 @@ class PaneRing:
         for lists in (self.readings, self.told, self.sketch):
             lists.grow(cells)
         unused = np.full(self._rows - had, NO_PANE, np.int64)
-        self.oldest, self.newest = np.concatenate((self.oldest, unused)), np.concatenate((self.newest, unused))
+        for name in ("oldest", "newest", "flagged"):
+            setattr(self, name, np.concatenate((getattr(self, name), unused)))
 
     def cells(self, rows: np.ndarray, panes: np.ndarray) -> np.ndarray:
         """The cell of each row and pane; whether it is open is the caller's to know."""
@@ -134,7 +136,7 @@ class PaneRing:
         np.maximum.at(self.receive_time, cells, receive_time)
         flagged = flags.nonzero()[0]
         if len(flagged):
-            np.bitwise_or.at(self.flags, cells[flagged], flags[flagged].astype(np.uint16))
+            self.flag(cells[flagged], flags[flagged].astype(np.uint16))
         said = told.nonzero()[0]
         if len(said):
             entries = (place_us[said].astype(np.uint64) << _PLACE) | told[said].astype(np.uint64)
@@ -235,11 +237,18 @@ class PaneRing:
         """All readings of distinct cells that counted do so no longer, for `flag`."""
         self._make_full(cells)
         self.n_excluded[cells] += self.n[cells]
-        self.flags[cells] |= np.uint16(flag)
+        self.flag(cells, np.uint16(flag))
         for column in (self.n, self.first, self.last_us):
             column[cells] = 0
         self.sums[self.block[cells]] = EMPTY
         self.sketch.clear(cells)
+
+    def flag(self, cells: np.ndarray, flags: np.ndarray | np.uint16) -> None:
+        """Set quality bits of open cells."""
+        np.bitwise_or.at(self.flags, cells, flags)
+        row, place = np.divmod(cells - 1, self.length)
+        newest = self.newest[row]
+        np.maximum.at(self.flagged, row, newest - (newest - place) % self.length)
 
     def compact(self, cells: np.ndarray) -> None:
         """Merge equal codes in the sketches of distinct cells that are worth it."""

@@ -478,19 +478,20 @@ class PartitionState:
         counted = cells is not None and self._slides[lengths[0]] == 1
         histograms = self._histograms if counted else None
         windows = evaluate(self._ring, due.row, due.end, tuple(panes.tolist()), per_pane, histograms)
-        chosen = np.nonzero((due.position >= 0) & ((windows.n > 0) | (windows.n_excluded > 0)))
+        chosen = np.flatnonzero((due.position >= 0) & ((windows.n > 0) | (windows.n_excluded > 0)))
+        w, at = np.divmod(chosen, len(due.row))
         if cells is None:
-            revision = (PROVISIONAL_REVISION + windows.n + windows.n_excluded)[chosen]
+            revision = (PROVISIONAL_REVISION + windows.n + windows.n_excluded).take(chosen)
         else:
-            revision = self._ring.revisions[lengths[chosen[0]], cells[chosen[1]]]
+            revision = self._ring.revisions[lengths[w], cells[at]]
         return window_rows(
             windows,
-            (chosen[0], chosen[1]),
-            self.table.ids[due.row[chosen[1]]],
-            (due.end[chosen[1]] + 1) * self._bounds.pane_us,
-            panes[chosen[0]] * self._settings.pane_s,
+            chosen,
+            self.table.ids[due.row[at]],
+            (due.end[at] + 1) * self._bounds.pane_us,
+            panes[w] * self._settings.pane_s,
             revision,
-            due.position[chosen],
+            due.position.take(chosen),
         )
 
     # Time without readings

@@ -16,7 +16,7 @@ from streams.panes import HIGH, LAST, LOW, SQUARES, SUM, PaneRing
 from streams.sketch import NO_CODE, codes_of, quantiles, quantiles_of_rows
 
 _PER_MILLE = (500, 950, 990)
-_CHUNK = 2048
+_CHUNK = 1024
 _UNKNOWN = np.iinfo(np.int32).max
 
 
@@ -76,6 +76,11 @@ def evaluate(
         part = np.arange(start, min(start + _CHUNK, len(rows)))
         cells = ring.window_cells(rows[part], ends[part], lengths[-1])
         n = ring.n.take(cells).astype(np.int32)
+        flagged = np.flatnonzero(ring.flagged[rows[part]] > ends[part] - lengths[-1])
+        if len(flagged):
+            at, some = part[flagged], cells[:, flagged]
+            result.flags[:, at] = _nested(np.bitwise_or, ring.flags.take(some), lengths)
+            result.n_excluded[:, at] = _nested(np.add, ring.n_excluded.take(some).astype(np.int64), lengths)
         kind = np.where(n.max(axis=0) <= 1, 0, np.where(slid[part], 1, 2))
         for k in range(3):
             chosen = np.flatnonzero(kind == k)
@@ -104,13 +109,11 @@ class _Panes(NamedTuple):
     """
 
     n: np.ndarray
-    n_excluded: np.ndarray
     mean: np.ndarray
     squares: np.ndarray | None
     low: np.ndarray
     high: np.ndarray
     last: np.ndarray
-    flags: np.ndarray
     receive_time: np.ndarray
     quantiles: np.ndarray
 
@@ -122,13 +125,11 @@ def _thin(ring: PaneRing, cells: np.ndarray, n: np.ndarray, lengths: tuple[int, 
     codes = np.ascontiguousarray(np.where(filled, codes_of(value), NO_CODE).T)
     return _Panes(
         n,
-        ring.n_excluded.take(cells),
         mean=value,
         squares=None,
         low=np.where(filled, value, np.inf),
         high=np.where(filled, value, -np.inf),
         last=value,
-        flags=ring.flags.take(cells),
         receive_time=ring.receive_time.take(cells),
         quantiles=quantiles_of_rows(codes, lengths, _PER_MILLE),
     )
@@ -151,13 +152,11 @@ def _thick(ring: PaneRing, cells: np.ndarray, n: np.ndarray, quantiles: np.ndarr
     difference = sums[..., SUM] / np.maximum(n, 1)
     return _Panes(
         n,
-        ring.n_excluded.take(cells),
         mean=first + difference,
         squares=sums[..., SQUARES] - n * difference * difference,
         low=np.where(n > 0, sums[..., LOW], np.inf),
         high=np.where(n > 0, sums[..., HIGH], -np.inf),
         last=sums[..., LAST],
-        flags=ring.flags.take(cells),
         receive_time=ring.receive_time.take(cells),
         quantiles=quantiles,
     )
@@ -192,14 +191,12 @@ def _put(panes: _Panes, lengths: tuple[int, ...], per_pane: np.ndarray, result: 
     squares = _nested(np.add, weighted, lengths) - total * total / n
     low, high = _nested(np.minimum, panes.low, lengths) + nothing, _nested(np.maximum, panes.high, lengths) + nothing
     result.n[:, at] = count
-    result.n_excluded[:, at] = _nested(np.add, panes.n_excluded, lengths)
     result.completeness[:, at] = _completeness(panes.n, count, per_pane, lengths)
     result.mean[:, at] = pivot + total / n + nothing
     result.low[:, at], result.high[:, at] = low, high
     result.std[:, at] = np.sqrt(np.maximum(squares, 0.0) / n) + nothing
     result.last[:, at] = panes.last[newest] + nothing
     result.quantiles[:, :, at] = np.minimum(np.maximum(panes.quantiles, low[:, None]), high[:, None])
-    result.flags[:, at] = _nested(np.bitwise_or, panes.flags, lengths)
     result.receive_time[:, at] = _nested(np.maximum, panes.receive_time, lengths)
 
 

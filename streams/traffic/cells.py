@@ -13,6 +13,7 @@ import numpy as np
 
 from pulssi.frames import Indicators
 from pulssi.messages import SeriesInfo
+from streams.series_table import SeriesTable
 
 QUANTITIES_READ: Final = ("speed_mean", "flow", "free_flow_share", "occupancy")
 SPEED, FLOW, SHARE, OCCUPANCY = range(4)
@@ -30,6 +31,9 @@ _COLUMNS: Final[dict[str, np.dtype[Any]]] = {
     "receive_time": np.dtype(np.int64),
     "position": np.dtype(np.int64),
 }
+
+_NOT_DESCRIBED = -2
+_SERIES_MAX = 1 << 62  # the windows come from a table that is bounded
 
 _FILL: Final[dict[str, float]] = {"value": np.nan, "revision": -1, "position": -1}
 
@@ -51,7 +55,8 @@ class Cells:
     def __init__(self, length: int, describe: Describe) -> None:
         self.length = length
         self._describe = describe
-        self._cell_of: dict[int, tuple[int, int]] = {}
+        self._series = SeriesTable(_SERIES_MAX)
+        self._cell_of = np.zeros((0, 2), np.int64)
         self._row_of: dict[tuple[str, str | None], int] = {}
         self.stations: list[SeriesInfo] = []
         self.first_ids: list[int] = []
@@ -62,18 +67,18 @@ class Cells:
 
     def find(self, series_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Row and quantity of each series, -1 where it is not one of a direction of a road."""
-        found = [self._find(one) for one in series_ids.tolist()]
-        self._grow()
-        row, quantity = np.array(found, np.int64).reshape(-1, 2).T
-        return row, quantity
-
-    def _find(self, one: int) -> tuple[int, int]:
-        if one not in self._cell_of:
+        at = self._series.rows_of(series_ids)
+        more = len(self._series) - len(self._cell_of)
+        if more:
+            self._cell_of = np.concatenate((self._cell_of, np.full((more, 2), _NOT_DESCRIBED)))
+        for i in np.flatnonzero(self._cell_of[at, 0] == _NOT_DESCRIBED).tolist():
+            one = int(series_ids[i])
             info = self._describe(one)
-            if info is None:
-                return -1, -1  # asked again when it comes again
-            self._cell_of[one] = self._place(one, info)
-        return self._cell_of[one]
+            if info is not None:  # else it is asked again when it comes again
+                self._cell_of[at[i]] = self._place(one, info)
+        self._grow()
+        row, quantity = np.maximum(self._cell_of[at], -1).T
+        return row, quantity
 
     def _place(self, one: int, info: SeriesInfo) -> tuple[int, int]:
         if info.quantity not in QUANTITIES_READ or not (info.channel is None or info.channel in DIRECTIONS):

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from pulssi.frames import Readings
+from pulssi.messages import SeriesInfo
 from pulssi.partitions import Record
 from pulssi.settings import StreamsSettings
 from pulssi.topics import Topics
@@ -116,6 +117,13 @@ def checked(series_ids: np.ndarray) -> Limits:
     return Limits(*(np.full(n, bound) for bound in bounds))
 
 
+def described(series_id: int) -> SeriesInfo:
+    """A series that is of no station with indices of its own."""
+    return SeriesInfo(
+        series_id=series_id, device_id=f"bench-{series_id}", quantity="air_temperature", unit="Cel", kind="sensor"
+    )
+
+
 class NoScores:
     """A detector that says nothing: the core without anomaly scores."""
 
@@ -136,7 +144,7 @@ def ours(case: Case) -> dict[str, float]:
     """Rates with and without scores, memory, snapshot and the time of a small batch, once the windows are full."""
     before = rss_mib(os.getpid())
     source = Source(case)
-    core = ReadingsProcessor(0, StreamsSettings(), Topics(), checked)
+    core = ReadingsProcessor(0, StreamsSettings(), Topics(), checked, describe=described)
     _rate(core, source, case.warm_min)
     found: dict[str, Any] = {"rate_with_scores_per_s": _rate(core, source, case.minutes)}
     found["rss_mib"] = rss_mib(os.getpid())
@@ -144,11 +152,13 @@ def ours(case: Case) -> dict[str, float]:
     if case.series <= 10_000:
         found["snapshot_mib"] = len(core.snapshot()) / 2**20
     found["live_batch_readings"], found["live_batch_ms"] = LIVE, _live_ms(core, source)
-    windows = core.counts.windows
+    windows, slid = core.counts.windows, core.counts.slid
     core._state._detector = NoScores()
     found["rate_per_s"] = _rate(core, source, case.minutes)
     readings = case.series * case.minutes * 60 / case.cadence_s
-    found["rows_per_reading"] = 1 + (core.counts.windows - windows) / readings
+    windows = core.counts.windows - windows
+    found["rows_per_reading"] = 1 + windows / readings
+    found["slid_share"] = (core.counts.slid - slid) * len(StreamsSettings().windows_s) / windows
     return found
 
 
