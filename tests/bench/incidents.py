@@ -20,6 +20,7 @@ import numpy as np
 
 from streams.traffic.corridors import load_stations, pairs
 from streams.traffic.health import without_repeats
+from streams.traffic.incident_watch import CALIFORNIA_7, EVIDENCE_MIN
 from streams.traffic.incidents import California7, California8, IncidentDetector, Samples, StandardNormalDeviate
 from streams.traffic.seasonal_contrast import SeasonalContrast
 from tests.bench._corridor_flow import CAPACITY_VEH_H, MINUTES, Flow, Incident, simulate
@@ -209,6 +210,17 @@ def compare(calibration: Trial, evaluation: Trial) -> dict[str, dict[float, Outc
     return found
 
 
+def live(evaluation: Trial) -> dict[str, dict[float, Outcome | None]]:
+    """The same for the thresholds that `pulssi streams` has."""
+    columns = evaluation.occupancy_up.shape[1]
+    ours, california = (
+        SeasonalContrast(columns, EVIDENCE_MIN, calendar=every_day),
+        California7((columns,), *CALIFORNIA_7),
+    )
+    found = {f"{OURS}, live": judge(evaluation, ours)[0], "california_7, live": judge(evaluation, california)[0]}
+    return {name: {TARGETS[1]: one} for name, one in found.items()}
+
+
 def _speed(run: Trial) -> dict[str, Peer]:
     """Detector-minutes per second of each algorithm with one set of parameters."""
     columns = run.occupancy_up.shape[1]
@@ -240,7 +252,7 @@ def main(argv: list[str]) -> int:
     for name, sliding_min in (("one_minute", 1), ("sliding_five_minutes", 5)):
         calibration = trial(2 * options.seed, options.worlds, options.days, sliding_min)
         evaluation = trial(2 * options.seed + 1, options.worlds, options.days, sliding_min)
-        outcomes = compare(calibration, evaluation)
+        outcomes = compare(calibration, evaluation) | live(evaluation)
         more[name] = {
             algorithm: {str(target): None if one is None else asdict(one) for target, one in by_target.items()}
             for algorithm, by_target in outcomes.items()
