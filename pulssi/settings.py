@@ -227,6 +227,8 @@ class StreamsSettings(Section):
     """Series of one partition."""
     histograms_max: Annotated[int, Field(ge=0, le=1_000_000)] = 16_384
     """Series of one partition whose windows are counted once and kept up to date; 4.4 kB each, where they are busy."""
+    series_rate_max: Positive = 50
+    """Readings a second of one series, on the average of a pane; more are passed on and counted, and in no window."""
     anomaly_score_min: Annotated[float, Field(gt=0, le=1)] = 0.99
     """Readings that score this or more become anomaly rows: noise does at 0.99 once in the memory of a series."""
     on_time_s: tuple[int, int] = (-60, 180)

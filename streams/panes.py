@@ -122,6 +122,23 @@ class PaneRing:
         self.oldest[rows] = np.minimum(had_oldest, lowest)
         self.newest[rows] = np.maximum(had_newest, highest)
 
+    def room(self, cells: np.ndarray, longest: int, most: int) -> np.ndarray | None:
+        """Which readings their cells have room for, equal cells in order of arrival; None = all of them.
+
+        Args:
+            cells: of the readings.
+            longest: at least the number of equal cells.
+            most: readings that a cell takes.
+        """
+        held = self.n[cells] + self.n_excluded[cells]
+        if int(held.max()) + longest <= most:
+            return None
+        order = cells.argsort(kind="stable")
+        runs = Runs(cells[order])
+        held[order] += (np.arange(len(cells)) - runs.spread(runs.starts)).astype(held.dtype)
+        fits = held < most
+        return None if fits.all() else fits.nonzero()[0]
+
     def add(
         self,
         cells: np.ndarray,

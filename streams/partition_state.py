@@ -55,6 +55,7 @@ class Counts:
     flagged: int = 0
     without_state: int = 0
     quarantined: int = 0
+    crowded: int = 0
     windows: int = 0
     slid: int = 0
     revisions: int = 0
@@ -145,6 +146,7 @@ class PartitionState:
         long_slide = max(settings.long_slide_s // settings.pane_s, 1)
         self._slides = np.array([1 if length in rolling else long_slide for length in self._lengths])
         horizon_panes = -(-settings.horizon_s // settings.pane_s)
+        self._pane_readings_max = settings.series_rate_max * settings.pane_s
         self.counts = Counts()
         self.clock = 0
         self.position = -1
@@ -356,20 +358,24 @@ class PartitionState:
         opening = ((highest > had) | (lowest < ring.oldest[row])).nonzero()[0]
         if len(opening):
             ring.open(row[opening], lowest[opening], highest[opening])
-        excluded = (kept.flags & _EXCLUDED) != 0
-        ring.add(
-            ring.cells(kept.row, kept.pane),
-            kept.place_us,
-            kept.value,
-            kept.flags,
-            kept.receive_time,
-            excluded,
-            kept.told * ~excluded,
-        )
+        entering = self._add(runs, kept)
         rows, changed = self._settle(runs, row, kept)
         closings = self._closings(runs, row, runs.last(marks.closed_after), marks)
-        late = self._corrections(kept.row, kept.pane, kept.closed_before, kept.position)
+        late = self._corrections(entering.row, entering.pane, entering.closed_before, entering.position)
         return [*windows, *rows, *self._publish(closings, *changed, *late)]
+
+    def _add(self, runs: Runs, kept: _Kept) -> _Kept:
+        """Put readings into panes as far as these have room; those that went in."""
+        cells = self._ring.cells(kept.row, kept.pane)
+        longest = 1 if runs.single else int(runs.lengths.max())
+        room = self._ring.room(cells, longest, self._pane_readings_max)
+        if room is not None:
+            self.counts.crowded += len(cells) - len(room)
+            cells, kept = cells[room], kept.take(room)
+        excluded = (kept.flags & _EXCLUDED) != 0
+        told = kept.told * ~excluded
+        self._ring.add(cells, kept.place_us, kept.value, kept.flags, kept.receive_time, excluded, told)
+        return kept
 
     def _jump(self, row: np.ndarray, kept: _Kept, marks: _Marks) -> list[Indicators]:
         """Settle and close what the first reading of each of distinct rows leaves far behind."""

@@ -73,10 +73,14 @@ class Oracle:
             if len(one.intervals) == INTERVALS:
                 one.known_from = time // self.pane + max(self.s.windows_s) // self.s.pane_s
         pane = time // self.pane
-        one.readings[time] = (received, value, flags)
+        crowd = sum(other // self.pane == pane for other in one.readings)
+        entering = crowd < self.s.series_rate_max * self.s.pane_s
+        if entering:
+            one.readings[time] = (received, value, flags)
         one.newest = time if one.newest is None else max(one.newest, time)
         one.active = max(self.clock, received)
-        self.correct(sid, one, pane, position)
+        if entering:
+            self.correct(sid, one, pane, position)
         self.settle(sid, one, position)
         self.close(sid, one, int(one.newest - self.lateness_s[sid] * S) // self.pane - 1, position)
 
@@ -121,7 +125,7 @@ class Oracle:
                 self.settled.append((sid, time, flags, position))
 
     def close(self, sid, one, until, position):
-        last_end = max(one.readings) // self.pane + max(self.s.windows_s + self.s.long_windows_s) // self.s.pane_s
+        last_end = one.newest // self.pane + max(self.s.windows_s + self.s.long_windows_s) // self.s.pane_s
         for end in range(one.closed + 1, min(until, last_end) + 1):
             for length_s in self.lengths_that_end(end):
                 self.publish(sid, one, end, length_s, position)

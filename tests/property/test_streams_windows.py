@@ -41,6 +41,9 @@ STREAMS = StreamsSettings(
 )
 
 BY_PANE = STREAMS.model_copy(update={"long_slide_s": STREAMS.pane_s})
+SECONDS = STREAMS.model_copy(  # panes of a second, which two readings in it crowd
+    update={"pane_s": 1, "windows_s": (1, 4, 10), "long_windows_s": (20,), "long_slide_s": 3, "series_rate_max": 1}
+)
 
 slow = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
@@ -164,7 +167,7 @@ def told(frames, streams=STREAMS):
 @slow
 @given(journeys(), st.data())
 def test_windows_are_those_of_the_oracle_whatever_the_batches(frames, data):
-    streams = data.draw(st.sampled_from([STREAMS, BY_PANE]))
+    streams = data.draw(st.sampled_from([STREAMS, BY_PANE, SECONDS]))
     oracle = told(frames, streams)
     cuts = data.draw(st.lists(st.integers(0, len(frames)), max_size=5))
     rows = run(records(frames), cuts, streams=streams)

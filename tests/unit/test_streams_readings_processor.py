@@ -16,7 +16,7 @@ T0 = 1_700_000_000_000_000
 
 def frame(series, seconds, values, quality=0, ahead_s=0):
     n = len(series)
-    times = T0 + np.array(seconds, np.int64) * 1_000_000
+    times = T0 + np.round(np.array(seconds) * 1_000_000).astype(np.int64)
     return Readings(
         np.array(series, np.int64),
         times,
@@ -213,6 +213,15 @@ def test_a_clock_that_is_far_ahead_is_told_and_makes_nothing_late():
     back = [feed(one, 2, [1, 1], [at(1), at(2, 10)], [2.0, 3.0]), feed(one, 3, [2, 2], [at(0), at(2, 10)], [4.0, 5.0])]
     assert [rows["reading"].flags.tolist() for rows in back] == [[0, 0]] * 2
     assert windows(back[0]) == [(120, at(0), 2, 0)]
+
+
+def test_a_device_that_runs_wild_is_passed_on_and_fills_no_more_than_its_panes():
+    one = processor(series_rate_max=1, **MINUTES)
+    times = [at(0) + i / 100 for i in range(5000)]
+    rows = feed(one, 0, [1] * 5000, times, [1.0] * 5000)
+    assert len(rows["reading"]) == 5000
+    assert one.counts.crowded == 5000 - 60
+    assert windows(feed(one, 1, [1], [at(2)], [1.0])) == [(120, at(-1), 60, 0)]
 
 
 def test_each_source_has_its_own_lateness_bound():
