@@ -86,6 +86,10 @@ class Places:
                 return place
         return None
 
+    def knows(self, device_id: str) -> bool:
+        """Whether any place of a device is known, at whatever time."""
+        return device_id in self._by_device
+
     def of_kind(self, kind: str) -> list[Place]:
         """Every place of devices of one kind, in the order of the file."""
         return [place for places in self._by_device.values() for place in places if place.kind == kind]

@@ -241,6 +241,12 @@ class StreamsSettings(Section):
     """Country, by its code, whose public holidays count as Sundays for anomalies; empty for none."""
     roadside_stations: tuple[str, ...] = ()
     """Device ids of traffic stations: the European index asks for fewer compounds there."""
+    neighbour_window_s: Positive = 3600
+    """Length of the windows by which air quality stations are compared; one of `windows_s`."""
+    neighbour_radius_m: Annotated[float, Field(gt=0)] = 10_000.0
+    """Stations of the same compound within it are neighbours."""
+    reference_radius_m: Annotated[float, Field(gt=0)] = 500.0
+    """How far the reference station of a low-cost sensor may be, where its file names none."""
     sensors_file: Path | None = None
     """TOML file of low-cost sensors, their corrections and references; no device is low-cost when empty."""
     service_window_s: Positive = 3600

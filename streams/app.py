@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from pulssi.frames import READINGS
+from pulssi.geography import load_places
 from pulssi.logs import Log, setup
 from pulssi.messages import SeriesInfo
 from pulssi.metrics import Metrics
@@ -28,6 +29,7 @@ def run(settings: Settings) -> None:
     """Compute windows, quality flags, anomalies and delays until SIGTERM."""
     log = setup("streams", level=settings.log.level, as_json=settings.log.as_json)
     sensors = load_sensors(settings.streams.sensors_file)
+    places = load_places(settings.gateway.places_file)
     metrics = Metrics("streams")
     metrics.serve(settings.metrics.host, settings.metrics.streams)
     topics = settings.kafka.topics
@@ -40,7 +42,7 @@ def run(settings: Settings) -> None:
         return TransitProcessor(partition, settings.streams, topics, snapshot)
 
     def groups(partition: int, snapshot: bytes | None) -> Processor:
-        return GroupsProcessor(partition, settings.streams, topics, snapshot, series.get)
+        return GroupsProcessor(partition, settings.streams, topics, snapshot, series.get, sensors, places)
 
     run_faust(
         settings.streams.group,

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
 from pulssi.errors import PoisonError
 from pulssi.frames import Indicators
+from pulssi.geography import Places, load_places
 from pulssi.partitions import Output, Record
 from pulssi.settings import StreamsSettings
 from pulssi.topics import Topics
+from streams.air import network
 from streams.blob import pack, unpack
 from streams.groups import Describe, Interest, Part
 from streams.outputs import dead_letter, descriptions, frames
+from streams.sensors import Sensors
 from streams.traffic import incident_watch
 
-VERSION = 1
+VERSION = 2
 """Of the snapshot."""
+
+
+class Context(NamedTuple):
+    """What parts are made of."""
+
+    partition: int
+    partitions: int
+    settings: StreamsSettings
+    describe: Describe
+    sensors: Sensors
+    places: Places
 
 
 class Make(Protocol):
     """Makes a part for one partition of `pulssi.groups`, new or from a snapshot."""
 
-    def __call__(
-        self, partition: int, partitions: int, settings: StreamsSettings, describe: Describe, snapshot: bytes | None
-    ) -> Part:
+    def __call__(self, context: Context, snapshot: bytes | None) -> Part:
         """Build it.
 
         Raises:
@@ -34,11 +46,22 @@ class Make(Protocol):
         """
 
 
-PARTS: Final[Mapping[str, Make]] = {"incidents": incident_watch.IncidentWatch}
+def _incidents(context: Context, snapshot: bytes | None) -> Part:
+    partition, partitions, settings, describe, *_more = context
+    return incident_watch.IncidentWatch(partition, partitions, settings, describe, snapshot)
+
+
+def _network(context: Context, snapshot: bytes | None) -> Part:
+    return network.AirNetwork(context.settings, context.describe, context.sensors, context.places, snapshot)
+
+
+PARTS: Final[Mapping[str, Make]] = {"incidents": _incidents, "network": _network}
 """Everything that compares devices, by its name in snapshots."""
 
-INTERESTS: Final[Sequence[Interest]] = (incident_watch.INTEREST,)
-"""The rows that they want to see."""
+
+def interests(settings: StreamsSettings) -> Sequence[Interest]:
+    """The rows that they want to see."""
+    return (incident_watch.INTEREST, network.interest(settings))
 
 
 class GroupsProcessor:
@@ -50,23 +73,32 @@ class GroupsProcessor:
         topics: names of the topics.
         snapshot: what `snapshot()` returned, or None for a new state.
         describe: descriptions of series.
+        sensors: which devices are low-cost; none when None.
+        places: where devices stand; those shipped with Pulssi when None.
 
     Raises:
         PoisonError: the snapshot is of another version or other settings, or is damaged.
     """
 
     def __init__(
-        self, partition: int, settings: StreamsSettings, topics: Topics, snapshot: bytes | None, describe: Describe
+        self,
+        partition: int,
+        settings: StreamsSettings,
+        topics: Topics,
+        snapshot: bytes | None,
+        describe: Describe,
+        sensors: Sensors | None = None,
+        places: Places | None = None,
     ) -> None:
         self._partition = partition
         self._topics = topics
         facts, arrays = ({"clock": 0}, {}) if snapshot is None else unpack(snapshot, VERSION)
         saved = {name: array.tobytes() for name, array in arrays.items()}
         self._clock = int(str(facts["clock"]))
-        self._parts = {
-            name: make(partition, topics.partitions, settings, describe, saved.get(name))
-            for name, make in PARTS.items()
-        }
+        context = Context(
+            partition, topics.partitions, settings, describe, sensors or Sensors(), places or load_places()
+        )
+        self._parts = {name: make(context, saved.get(name)) for name, make in PARTS.items()}
 
     def process(self, records: Sequence[Record]) -> list[Output]:
         """Take records in offset order and return what follows from them."""

@@ -17,7 +17,7 @@ from streams.air.station_indices import StationIndices
 from streams.blob import pack, unpack
 from streams.catalogue import Lookup
 from streams.groups import Describe, Router
-from streams.groups_processor import INTERESTS
+from streams.groups_processor import interests
 from streams.indicator_rows import by_position
 from streams.outputs import dead_letter, descriptions, frames
 from streams.partition_state import Counts, PartitionState
@@ -37,8 +37,10 @@ def _nothing_known(_series_id: int) -> None:
     """No series has a description."""
 
 
-def _parts(snapshot: bytes) -> tuple[bytes, ...]:
-    _facts, arrays = unpack(snapshot, VERSION)
+def _parts(snapshot: bytes, sensors: Sensors) -> tuple[bytes, ...]:
+    facts, arrays = unpack(snapshot, VERSION)
+    if facts["sensors"] != sensors.fingerprint:
+        raise PoisonError(Reason.BAD_RECORD, "a snapshot made with another streams.sensors_file")
     return tuple(arrays[name].tobytes() for name in _PARTS)
 
 
@@ -70,15 +72,17 @@ class ReadingsProcessor:
     ) -> None:
         self._partition = partition
         self._topics = topics
-        windows, particles, air, traffic = (None,) * len(_PARTS) if snapshot is None else _parts(snapshot)
         sensors = sensors or Sensors()
+        saved = (None,) * len(_PARTS) if snapshot is None else _parts(snapshot, sensors)
+        windows, particles, air, traffic = saved
+        self._sensors = sensors
         self._state = PartitionState(settings, lookup, windows)
         self._particles = ParticleSensors(settings, sensors, describe, particles)
         self._stations: tuple[StationIndices, TrafficStations] = (
             StationIndices(settings, self._particles.describe, air, sensors),
             TrafficStations(settings, describe, traffic),
         )
-        self._router = Router(INTERESTS, topics.partitions, self._particles.describe)
+        self._router = Router(interests(settings), topics.partitions, self._particles.describe)
 
     @property
     def counts(self) -> Counts:
@@ -133,7 +137,8 @@ class ReadingsProcessor:
         """The whole state, exactly."""
         behind = (one.snapshot() for one in (self._particles, *self._stations))
         parts = zip(_PARTS, (self._state.snapshot(), *behind), strict=True)
-        return pack(VERSION, {}, {name: np.frombuffer(part, np.uint8) for name, part in parts})
+        facts = {"sensors": self._sensors.fingerprint}
+        return pack(VERSION, facts, {name: np.frombuffer(part, np.uint8) for name, part in parts})
 
     def _windows(self, rows: Indicators) -> list[Output]:
         return frames(self._topics.indicators, self._partition, rows, kinds="window")

@@ -14,9 +14,11 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pulssi.errors import ConfigurationError
-from pulssi.series import is_device_id
+from pulssi.messages import SeriesInfo
+from pulssi.series import hash64, is_device_id
 from pulssi.times import US_PER_S
 from streams.air.calibration import METHODS
+from streams.air.channels import CHECKED, PARTICLES
 
 _ALWAYS = (-(1 << 62), 1 << 62)
 
@@ -98,6 +100,16 @@ class Sensors:
             matching = (one for one in self._sensors if fnmatchcase(device_id, one.device))
             self._of[device_id] = next(matching, None)
         return self._of[device_id]
+
+    def supersedes(self, info: SeriesInfo) -> bool:
+        """Whether a series is particles of a low-cost sensor as it gave them, of which the checked series counts."""
+        raw = info.quantity in PARTICLES and info.channel != CHECKED
+        return raw and self.of(info.device_id) is not None
+
+    @property
+    def fingerprint(self) -> int:
+        """The same for the same sensors; what was made of other ones is no state to go on from."""
+        return hash64("\n".join(one.model_dump_json() for one in self._sensors).encode())
 
     def __bool__(self) -> bool:
         return bool(self._sensors)

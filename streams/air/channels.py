@@ -7,6 +7,9 @@ import numpy as np
 PARTICLES = frozenset({"pm1", "pm2_5", "pm10"})
 """Compounds that are counted by light, for which the rule is made."""
 
+CHECKED = "checked"
+"""Channel of what `streams.air.particles` makes of a low-cost sensor: of its particles, only that counts."""
+
 _APART_UG_M3 = 5.0
 _APART_SHARE = 0.7
 

@@ -15,11 +15,8 @@ from pulssi.air_classes import COMPOUNDS
 from pulssi.frames import Indicators
 from pulssi.messages import SeriesInfo
 from pulssi.quality import Quality
-from streams.air.channels import PARTICLES, agreed_mean, apart
+from streams.air.channels import agreed_mean, apart
 from streams.sensors import Sensors
-
-CHECKED = "checked"
-"""Channel of what `streams.air.particles` makes of a low-cost sensor: of its particles, only that counts."""
 
 KEPT_BEYOND_HORIZON = 48
 """Hours that are kept of each series besides those of the horizon."""
@@ -167,7 +164,7 @@ class Hours:
 
     def _add(self, series_id: int) -> int:
         info = self._describe(series_id)
-        if info is None or info.quantity not in _PLACE or self._superseded(info):
+        if info is None or info.quantity not in _PLACE or self._sensors.supersedes(info):
             self._series[series_id] = -1
             return -1
         series = self._series[series_id] = len(self.ids)
@@ -184,11 +181,6 @@ class Hours:
         else:
             self._more.setdefault((station, compound), [first]).append(series)
         return series
-
-    def _superseded(self, info: SeriesInfo) -> bool:
-        """Whether a series is raw, and another says what is to be made of it."""
-        raw = info.quantity in PARTICLES and info.channel != CHECKED
-        return raw and self._sensors.of(info.device_id) is not None
 
     def _grow(self, series: int, stations: int) -> None:
         if series > len(self._changed):

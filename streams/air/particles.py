@@ -24,8 +24,8 @@ from pulssi.series import series_id
 from pulssi.settings import StreamsSettings
 from pulssi.times import US_PER_S
 from streams.air.calibration import METHODS
-from streams.air.channels import PARTICLES, agreed_mean, apart, spread
-from streams.air.hours import CHECKED, CONTEXT, KEPT_BEYOND_HORIZON, Describe
+from streams.air.channels import CHECKED, PARTICLES, agreed_mean, apart, spread
+from streams.air.hours import CONTEXT, KEPT_BEYOND_HORIZON, Describe
 from streams.air.rules import COMPLETENESS_MIN
 from streams.blob import pack, unpack
 from streams.indicator_rows import by_position
