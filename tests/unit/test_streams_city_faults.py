@@ -19,9 +19,13 @@ from pulssi.topics import Topics
 from simulators.city.air import AirStations
 from simulators.city.faults import STRETCH_S, FaultKind, Faults, Places, plan
 from simulators.city.sample import Sample
+from streams.air.neighbour_rows import FLOORS
 from streams.catalogue import Limits
 from streams.quality.neighbours import disagreement, neighbours_within
 from streams.readings_processor import ReadingsProcessor
+from streams.sensors import Sensors
+from tests.fixtures.air import info
+from tests.fixtures.two_stages import TwoStages
 
 S = 1_000_000
 START = parse_iso_us("2026-11-23T06:00:00Z")
@@ -120,3 +124,34 @@ def test_planted_drift_is_a_disagreement_with_the_neighbours(day):
             assert flags[station, during].any()
             healthy[station, (steps >= fault.start - 20 * S) & (steps < fault.end + 600 * S)] = False
     assert not flags[healthy].any()
+
+
+def test_planted_drift_is_told_live_of_the_station_that_drifts(day):
+    """The same through the processors of readings and of groups: an index of each minute, none of a healthy station."""
+    places, times, values, planted = day
+    known = [info(place.device_id, "o3", lat=place.lat, lon=place.lon) for place in places]
+    settings = StreamsSettings(windows_s=(60,), neighbour_window_s=60, neighbour_radius_m=15_000)
+    stages = TwoStages(settings, known, Sensors(), load_places())
+    ids = np.array([one.series_id for one in known])
+    for first in range(0, len(times), 150):
+        part = times[first : first + 150]
+        stages.feed(
+            np.tile(ids, len(part)), np.repeat(part, len(ids)), values["o3"][:, first : first + 150].T.reshape(-1)
+        )
+    drifts = {fault.device_id: [] for fault in planted}
+    for fault in planted:
+        if fault.kind is FaultKind.DRIFT:
+            drifts[fault.device_id].append(fault)
+    judgeable, found = 0, 0
+    for place in places:
+        rows = stages.series(place.device_id, "sensor_health", "o3:neighbours", 60)
+        told, ends = rows.window_start[rows.class_ == 3], rows.window_start + 60 * S
+        healthy = np.ones(len(told), bool)
+        for fault in drifts.get(place.device_id, ()):
+            during = (told + 60 * S > fault.start) & (told < fault.end)
+            healthy &= ~during
+            height = 0.4 * (fault.end - fault.start - 60 * S) / S  # of the last whole minute
+            if height > 1.3 * FLOORS["o3"] and (rows.class_[ends > fault.start] >= 0).all():
+                judgeable, found = judgeable + 1, found + bool(during.any())
+        assert not healthy.any(), place.device_id
+    assert judgeable == found > 0
