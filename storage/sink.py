@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -26,6 +27,7 @@ from pulssi.logs import Log, Presence
 from pulssi.metrics import Metrics
 from pulssi.settings import Settings
 from pulssi.shell.instance import Instance
+from pulssi.shell.topic_ids import topic_ids
 from pulssi.times import US_PER_S, now_us
 from pulssi.topics import Content, Topics
 from storage.batch import Batch, Place, Span, read
@@ -33,6 +35,7 @@ from storage.database import Result, connect, is_transient, pauses, persist
 from storage.migrate import migrate
 from storage.retention import Retention
 from storage.rows import Taken
+from storage.topics_anew import refuse
 from storage.writer import Latencies, Writer, Written, latencies_of
 
 _POLL_RECORDS = 500
@@ -40,6 +43,7 @@ _FETCH_MIN_BYTES = 1 << 20
 _SHOW_S = 1.0
 _SILENCE_S = 5.0
 _ANSWER_MS = 2000
+_LOOK_S = 10.0
 
 
 def contents(topics: Topics) -> dict[str, Content]:
@@ -92,12 +96,14 @@ class Sink:
         self._begun = self._heard = time.monotonic()
         self._latencies: Latencies = Counter()
         self._shown = 0.0
+        self._looked = 0.0
 
     def run(self) -> None:
         """Work until `stopped`; what is fetched and not yet written then is fetched again by the next one.
 
         Raises:
             FencedError: another sink took over while Kafka still said that we own the partitions.
+            ConfigurationError: a topic was deleted and made again.
         """
         consumer = self._subscribe()
         if consumer is None:
@@ -106,6 +112,7 @@ class Sink:
         try:
             while not self._stopped.is_set():
                 self._round(consumer)
+                self._look()
                 retention.run()
         except FencedInstanceIdError as error:
             raise FencedError(f"another sink runs as {self._instance.name}") from error
@@ -187,7 +194,8 @@ class Sink:
         self._batch = Batch()
         assigned = consumer.assignment()
         places = [Place(partition.topic, partition.partition) for partition in assigned]
-        self._spans = (self._persist(lambda: self._writer.take(places)) or {}) if places else {}
+        ids = self._ids() if places else {}
+        self._spans = (self._persist(lambda: self._writer.take(places, ids)) or {}) if places else {}
         for partition in assigned:
             span = self._spans.get(Place(partition.topic, partition.partition))
             if span is not None and not self._moves.pending.is_set():
@@ -196,6 +204,29 @@ class Sink:
         if not places:
             return
         self._log.info("assigned", partitions=sorted(f"{place.topic}/{place.partition}" for place in places))
+
+    def _ids(self) -> dict[str, UUID]:
+        """Ids of our topics as they are now; waits while Kafka is away."""
+        self._looked = time.monotonic()
+        for pause in pauses():
+            try:
+                return topic_ids(self._settings.kafka.bootstrap, self._contents)
+            except KafkaError as error:
+                self._kafka.away(error)
+            if self._stopped.wait(pause):
+                break
+        return {}
+
+    def _look(self) -> None:
+        """Now and then, whether the topics still are those whose offsets we keep.
+
+        Raises:
+            ConfigurationError: they are not.
+        """
+        if time.monotonic() < self._looked + _LOOK_S or not self._spans:
+            return
+        ids = self._ids()
+        refuse(self._persist(lambda: self._writer.made_anew(ids)) or [])
 
     def _take(self, consumer: KafkaConsumer, partition: TopicPartition, records: Sequence[Any]) -> None:
         """Decode some records of one partition into the batch, which is written when there is no more room."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import psycopg
@@ -19,6 +20,7 @@ from psycopg.pq import Format
 
 from pulssi.errors import ConfigurationError, FencedError, Reason
 from pulssi.times import US_PER_S, datetime_us, us_datetime
+from storage import topics_anew
 from storage.arrays import BinaryArray, binary_array, binary_rows
 from storage.batch import Batch, Place, Span
 from storage.database import Connection, is_transient
@@ -32,8 +34,9 @@ Latencies = Counter[tuple[str, int, int]]
 """Rows by sort (table), minute (us UTC) and bucket (storage.latency)."""
 
 _TAKE = """
-    INSERT INTO offsets (consumer, topic, partition, next_offset, owner) VALUES (%s, %s, %s, 0, 1)
-    ON CONFLICT (consumer, topic, partition) DO UPDATE SET owner = offsets.owner + 1, updated_time = now()
+    INSERT INTO offsets (consumer, topic, partition, next_offset, owner, topic_id) VALUES (%s, %s, %s, 0, 1, %s)
+    ON CONFLICT (consumer, topic, partition) DO UPDATE SET
+        owner = offsets.owner + 1, topic_id = coalesce(offsets.topic_id, excluded.topic_id), updated_time = now()
     RETURNING owner, next_offset"""
 _STUCK_S = 10
 # A writer that was stopped in the middle of a COPY: the server waits for its rows, and no time-out ends that.
@@ -149,31 +152,42 @@ class Writer:
             self._connection.close()
             self._connection = None
 
-    def take(self, places: Iterable[Place]) -> dict[Place, Span]:
+    def take(self, places: Iterable[Place], ids: Mapping[str, UUID]) -> dict[Place, Span]:
         """Become the owner of some partitions; whoever was it before can no longer write.
 
         A transaction that has held them for 10 s, and that we have waited for as long, is ended with its session.
 
+        Args:
+            places: the partitions.
+            ids: of their topics, as far as Kafka tells them.
+
         Raises:
+            ConfigurationError: a topic is not the one that the offsets belong to.
             psycopg.Error: nothing has changed; transient errors are to be tried again.
         """
         self._newest.clear()
         in_order = sorted(places)  # everybody in the same order: nobody waits in a circle
         try:
-            return self._own(in_order)
+            return self._own(in_order, ids)
         except psycopg.errors.LockNotAvailable:
             self._open().execute(_END_STUCK, [_STUCK_S])
-            return self._own(in_order)
+            return self._own(in_order, ids)
 
-    def _own(self, places: Iterable[Place]) -> dict[Place, Span]:
+    def _own(self, places: Iterable[Place], ids: Mapping[str, UUID]) -> dict[Place, Span]:
         found = {}
         connection = self._open()
         with connection.transaction():
             connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{_STUCK_S}s"])
+            topics_anew.refuse(topics_anew.anew(connection, self._consumer, ids))
             for place in places:
-                owner, offset = connection.execute(_TAKE, (self._consumer, *place)).fetchall()[0]
+                taken = (self._consumer, *place, ids.get(place.topic))
+                owner, offset = connection.execute(_TAKE, taken).fetchall()[0]
                 found[place] = Span(owner, offset, offset)
         return found
+
+    def made_anew(self, ids: Mapping[str, UUID]) -> list[str]:
+        """Topics that are not those any more that the offsets belong to."""
+        return topics_anew.anew(self._open(), self._consumer, ids)
 
     def write(self, batch: Batch, latencies: Mapping[tuple[str, int, int], int], *, careful: bool = False) -> Written:
         """Commit a batch.

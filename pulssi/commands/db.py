@@ -59,3 +59,21 @@ def tier(*, config: Config = None, as_json: AsJson = False) -> None:
     with connect(load_settings(config).database) as connection:
         found = tier_of(connection)
     typer.echo(json.dumps({"tier": found, "sentence": found.sentence}) if as_json else f"{found}: {found.sentence}")
+
+
+@app.command("accept-topics")
+def accept_topics(*, config: Config = None, as_json: AsJson = False) -> None:
+    """Let the sink begin at offset 0 of Kafka topics that were deleted and made again; stored rows stay."""
+    from pulssi.shell.topic_ids import topic_ids
+    from storage.database import connect
+    from storage.sink import contents
+    from storage.topics_anew import accept
+
+    settings = load_settings(config)
+    ids = topic_ids(settings.kafka.bootstrap, contents(settings.kafka.topics))
+    with connect(settings.database, autocommit=True) as connection:
+        topics = accept(connection, settings.sink.group, ids)
+    if as_json:
+        typer.echo(json.dumps({"accepted": topics}))
+    else:
+        typer.echo(f"accepted {', '.join(topics)}" if topics else "no topic was made again")

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from faust.types import TP
+from kafka.errors import KafkaError as ClientError
 from mode.threads import WorkerThread
 
 from pulssi import garbage
@@ -35,12 +36,14 @@ from pulssi.shell.instance import Instance
 from pulssi.shell.outbox import Outbox
 from pulssi.shell.partition import GapError, Partition, StateSizeError
 from pulssi.shell.saver import Saver
-from pulssi.shell.snapshots import Slot
-from pulssi.shell.store import Loaded, Store
+from pulssi.shell.snapshots import UNKNOWN_TOPIC, Slot
+from pulssi.shell.store import Found, Loaded, Store
+from pulssi.shell.topic_ids import topic_ids
 from pulssi.shell.transport import Batch, Fetch, Fetching, ShellConsumer, make_app
 from pulssi.times import now_us
 
 _BEAT_S = 0.1
+_TOPICS_S = 10.0
 _TICK_S = 1.0
 _RETRY_S = (0.3, 1.5)
 _STOP_S_MAX = 10.0
@@ -104,6 +107,7 @@ class Shell:
         self._metrics = metrics
         self._log = log
         self._owned: dict[TP, Partition] = {}
+        self._ids: dict[str, bytes] = {}
         self._assigning = asyncio.Lock()
         self._stop = asyncio.Event()
         self._outbox = Outbox(kafka.bootstrap, self._topics, kafka.in_flight_bytes_max, metrics, log)
@@ -266,6 +270,7 @@ class Shell:
             try:
                 earliest = await self._app.consumer.earliest_offsets(*fresh)
                 latest = await self._app.consumer.highwaters(*fresh)
+                await self._look_at_topics()
                 async with Store(self._kafka.bootstrap, self._topics) as store:
                     found = await store.find([slot for tp, slot in slots.items() if tp not in restored])
                     for tp, slot in slots.items():
@@ -273,35 +278,62 @@ class Shell:
                             continue
                         loaded: Loaded | PoisonError | None
                         try:
-                            loaded = await store.load(slot, found[slot])
+                            loaded = await store.load(slot, found[slot], self._source_id(tp.topic))
                         except PoisonError as error:
                             loaded = error
-                        restored[tp] = self._restore(tp, slot, loaded, earliest[tp], latest[tp])
+                        if loaded is None and found[slot].heads:
+                            self._say_anew(tp, found[slot])
+                        saver = self._saver(slot, loaded, found[slot])
+                        restored[tp] = self._restore(tp, saver, loaded, earliest[tp], latest[tp])
                 self._presence.back()
-            except KafkaError as error:
+            except (KafkaError, ClientError) as error:
                 self._presence.away(error)
                 await self._pause()
         return restored
 
+    async def _look_at_topics(self) -> None:
+        """Learn the ids of the sources; end when one was deleted and made again.
+
+        Its offsets are below ours, and its records would seem to be processed.
+
+        Raises:
+            GapError: one was; the next start leaves the snapshots of the old one out.
+        """
+        for topic, one in (await asyncio.to_thread(topic_ids, self._kafka.bootstrap, self._sources)).items():
+            if self._ids.setdefault(topic, one.bytes) != one.bytes:
+                raise GapError(f"the topic {topic} was deleted and made again")
+
+    def _source_id(self, topic: str) -> bytes:
+        return self._ids.get(topic, UNKNOWN_TOPIC)
+
+    def _say_anew(self, tp: TP, found: Found) -> None:
+        """There are snapshots, and of another topic of this name: what they are the state of is gone."""
+        self._metrics.error("topic_made_anew")
+        old = max(head.next_offset for head in found.heads.values())
+        self._log.error("topic_made_anew", topic=tp.topic, partition=tp.partition, left_out_snapshot_at=old)
+
+    def _saver(self, slot: Slot, loaded: Loaded | PoisonError | None, found: Found) -> Saver:
+        keys, newest = (loaded.keys, loaded.newest) if isinstance(loaded, Loaded) else (found.keys, None)
+        return Saver(slot, self._topics, keys, newest, self._source_id(slot.topic))
+
     def _restore(
-        self, tp: TP, slot: Slot, loaded: Loaded | PoisonError | None, earliest: int, latest: int
+        self, tp: TP, saver: Saver, loaded: Loaded | PoisonError | None, earliest: int, latest: int
     ) -> Partition:
         """From the snapshot; without a readable one, from everything that the topic still holds."""
-        make = self._sources[tp.topic]
+        make, slot = self._sources[tp.topic], saver.slot.key.decode()
         if isinstance(loaded, Loaded):
             if loaded.passed_over is not None:
                 self._metrics.error("snapshot_passed_over")
-                self._log.error("snapshot_passed_over", slot=slot.key.decode(), error=str(loaded.passed_over))
+                self._log.error("snapshot_passed_over", slot=slot, error=str(loaded.passed_over))
             start = self._start_of(tp, loaded.snapshot.next_offset, earliest, latest)
-            saver = Saver(slot, self._topics, loaded.keys, loaded.newest)
             try:
                 return self._partition(saver, make(tp.partition, loaded.state), start)
             except PoisonError as error:
                 loaded = error
         if loaded is not None:
             self._metrics.error("snapshot_unreadable")
-            self._log.error("snapshot_unreadable", slot=slot.key.decode(), error=str(loaded), replaying_from=earliest)
-        return self._partition(Saver(slot, self._topics), make(tp.partition, None), earliest)
+            self._log.error("snapshot_unreadable", slot=slot, error=str(loaded), replaying_from=earliest)
+        return self._partition(saver, make(tp.partition, None), earliest)
 
     def _partition(self, saver: Saver, processor: Processor, start: int) -> Partition:
         return Partition(saver, processor, start, self._kafka.state_bytes_max)
@@ -310,7 +342,7 @@ class Shell:
         if next_offset > latest:
             raise GapError(
                 f"the snapshot of {tp.topic}/{tp.partition} stands at {next_offset}, but the topic ends at {latest}: "
-                f"was it made anew? Then delete {self._topics.state} too.",
+                f"Kafka has lost records. To begin with what it has, delete {self._topics.state} too.",
             )
         if next_offset < earliest:
             self._metrics.error("expired")
@@ -360,8 +392,13 @@ class Shell:
 
     async def _keep_house(self) -> None:
         """Ticks and gauges."""
+        looked = time.monotonic()
         while True:
             await asyncio.sleep(_TICK_S)
+            if time.monotonic() > looked + _TOPICS_S:
+                looked = time.monotonic()
+                with suppress(ClientError):  # the outbox says that Kafka is away
+                    await self._look_at_topics()
             if self._app.rebalancing:
                 continue
             for tp, partition in list(self._owned.items()):

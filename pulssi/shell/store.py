@@ -12,7 +12,7 @@ from typing import Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pulssi.errors import PoisonError, Reason
-from pulssi.shell.snapshots import Slot, Snapshot, decode, decode_part, unpack
+from pulssi.shell.snapshots import UNKNOWN_TOPIC, Slot, Snapshot, decode, decode_part, unpack
 from pulssi.topics import Topics
 
 _SCAN_FIRST = 64
@@ -27,12 +27,12 @@ class Found:
     """What the state topic holds of one slot.
 
     Attributes:
-        heads: by their keys; of each key the one that has come furthest.
+        heads: by their keys and the source topic they belong to; of each the one that has come furthest.
         keys: of all records that were not removed since.
         damaged: why a head cannot be read, if there is one.
     """
 
-    heads: dict[bytes, Snapshot] = field(default_factory=dict)
+    heads: dict[tuple[bytes, bytes], Snapshot] = field(default_factory=dict)
     keys: set[bytes] = field(default_factory=set)
     damaged: PoisonError | None = None
 
@@ -49,8 +49,14 @@ class Found:
         except PoisonError as error:
             self.damaged = error
             return
-        if key not in self.heads or snapshot.rank >= self.heads[key].rank:
-            self.heads[key] = snapshot
+        place = key, snapshot.source
+        if place not in self.heads or snapshot.rank >= self.heads[place].rank:
+            self.heads[place] = snapshot
+
+    def furthest(self, source: bytes) -> list[tuple[bytes, Snapshot]]:
+        """Keys and heads that belong to a source topic, or to one without an id; the furthest first."""
+        ours = [(key, head) for (key, of), head in self.heads.items() if UNKNOWN_TOPIC in (source, of) or source == of]
+        return sorted(ours, key=lambda one: one[1].rank, reverse=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +126,20 @@ class Store:
             found |= await self._scan(place, [slot for slot in slots if slot.place(self._topics) == place])
         return found
 
-    async def load(self, slot: Slot, found: Found) -> Loaded | None:
-        """The whole state that has come furthest; None when the slot has none.
+    async def load(self, slot: Slot, found: Found, source: bytes = UNKNOWN_TOPIC) -> Loaded | None:
+        """The whole state that has come furthest; None when the slot has none of this source topic.
 
         Args:
             slot: whose.
             found: by `find`.
+            source: id of the source topic; any when it is not known.
 
         Raises:
             PoisonError: there are some, and none of them is whole.
         """
         failed = found.damaged
         for last in (False, True):
-            for key, snapshot in sorted(found.heads.items(), key=lambda one: one[1].rank, reverse=True):
+            for key, snapshot in found.furthest(source):
                 try:
                     state = await self._state(slot, snapshot)
                 except PoisonError as error:

@@ -7,7 +7,7 @@ import random
 from typing import Any, NamedTuple
 
 from pulssi.shell.saver import Saver
-from pulssi.shell.snapshots import Slot
+from pulssi.shell.snapshots import UNKNOWN_TOPIC, Slot
 from pulssi.shell.store import Loaded, Store
 from pulssi.topics import Topics
 
@@ -128,11 +128,11 @@ class Consumer:
         return {place: there}
 
 
-async def load(log: Log, slot: Slot = SLOT) -> Loaded | None:
-    """What a new owner would start from."""
+async def load(log: Log, source: bytes = UNKNOWN_TOPIC) -> Loaded | None:
+    """What a new owner would start from, and which source topic it wants it to be of."""
     store = Store("nowhere", TOPICS)
     store._consumer = Consumer(log)
-    return await store.load(slot, (await store.find([slot]))[slot])
+    return await store.load(SLOT, (await store.find([SLOT]))[SLOT], source)
 
 
 def saver_after(loaded: Loaded | None) -> Saver:

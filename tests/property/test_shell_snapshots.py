@@ -138,3 +138,20 @@ def test_a_crash_before_any_record_of_a_split_state_leaves_the_one_before_or_the
     done = records > PARTS_MAX  # the parts and the head
     assert (loaded.snapshot.next_offset, loaded.state[:1]) == ((20, b"b") if done else (10, b"a"))
     assert len(loaded.state) == SIZE_MAX
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (1, SIZE_MAX), (SIZE_MAX, 1), (SIZE_MAX, SIZE_MAX)])
+def test_states_of_a_topic_that_is_gone_are_left_out_however_far_they_had_come(sizes):
+    log, old, new = Log(), b"o" * 16, b"n" * 16
+
+    async def run():
+        await Saver(SLOT, TOPICS, source=old).write(bytes(sizes[0]), 900, 1, 0, Outbox(log))
+        assert await load(log, new) is None
+        assert (await load(log, old)).snapshot.next_offset == 900
+        await Saver(SLOT, TOPICS, source=new).write(bytes(sizes[1]), 5, 2, 0, Outbox(log))
+        found = await load(log, new)
+        log.compact(log.end, tombstones_too=True)
+        return found, await load(log, new)
+
+    for found in asyncio.run(run()):
+        assert (found.snapshot.next_offset, len(found.state)) == (5, sizes[1])

@@ -19,12 +19,13 @@ from confluent_kafka import Producer
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import TopicAlreadyExistsError
 
 from pulssi.errors import PoisonError
 from pulssi.partitions import Record
-from pulssi.shell.snapshots import Slot, decode
+from pulssi.shell.snapshots import UNKNOWN_TOPIC, Slot, decode
 from pulssi.shell.store import Loaded, Store
-from pulssi.topics import Topics
+from pulssi.topics import Topics, TopicSpec
 from tests.service.shell_worker import Chain
 
 PARTITIONS = 4
@@ -38,12 +39,31 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 40.0
         time.sleep(0.02)
 
 
-async def load(bootstrap: str, topics: Topics, slots: Sequence[Slot]) -> dict[Slot, Loaded]:
+async def load(
+    bootstrap: str, topics: Topics, slots: Sequence[Slot], source: bytes = UNKNOWN_TOPIC
+) -> dict[Slot, Loaded]:
     """What a restart would load."""
     async with Store(bootstrap, topics) as store:
         found = await store.find(slots)
-        loaded = {slot: await store.load(slot, found[slot]) for slot in slots}
+        loaded = {slot: await store.load(slot, found[slot], source) for slot in slots}
     return {slot: one for slot, one in loaded.items() if one is not None}
+
+
+def make_again(bootstrap: str, specs: Sequence[TopicSpec]) -> None:
+    """Delete topics with all their records, and make them again."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    admin.delete_topics([one.name for one in specs])
+    wanted = [NewTopic(one.name, one.partitions, 1, topic_configs=one.config) for one in specs]
+
+    def made() -> bool:
+        try:
+            admin.create_topics(wanted)
+        except TopicAlreadyExistsError:  # not gone yet
+            return False
+        return True
+
+    wait_until(made, "the topics are gone")
+    admin.close()
 
 
 class Worker:
@@ -121,6 +141,13 @@ class Bench:
             [NewTopic(one.name, one.partitions, 1, topic_configs=one.config) for one in self.topics.specs()]
         )
         admin.close()
+
+    def make_again(self, topic: str) -> None:
+        """Delete a topic with all its records, and make it again."""
+        make_again(self.bootstrap, [one for one in self.topics.specs() if one.name == topic])
+        for place in self.values:
+            if place[0] == topic:
+                self.values[place] = []
 
     def close(self) -> None:
         """End what still runs."""

@@ -18,7 +18,7 @@ from pulssi.metrics import Metrics
 from pulssi.partitions import Factory, Output, Record
 from pulssi.settings import KafkaSettings
 from pulssi.shell import partition as partition_module
-from pulssi.shell import run_faust, saver, snapshots
+from pulssi.shell import run_faust, runner, saver, snapshots
 from pulssi.topics import Content, headers
 
 _STATE = struct.Struct("<qqd")
@@ -73,6 +73,7 @@ def main() -> None:
         saver.PART_BYTES = snapshots.PART_BYTES = int(os.environ["PART_BYTES"])
         partition_module._SAVED_BYTES_PER_S = 1 << 40
         partition_module._PAUSE_SHARE_MAX = 1.0
+    runner._TOPICS_S = 0.5
     kafka = KafkaSettings(
         bootstrap=os.environ["BOOTSTRAP"],
         prefix=os.environ["PREFIX"],

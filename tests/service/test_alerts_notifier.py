@@ -142,7 +142,7 @@ def test_a_lost_connection_to_the_database_is_made_again(outbox, hooks, notifier
             "AND pid <> pg_backend_pid() AND query NOT LIKE '%%offsets%%' AND application_name = 'pulssi'"
         )
     outbox.writer.close()
-    outbox.span = outbox.writer.take([outbox.place])[outbox.place]
+    outbox.span = outbox.writer.take([outbox.place], {})[outbox.place]
     outbox.alert("reconnected", FIRING)
     outbox.settled(wish, "delivered", 1)
     assert notifier.process.poll() is None

@@ -14,7 +14,8 @@ import pytest
 from kafka import KafkaProducer
 
 from pulssi.shell.snapshots import Slot, Snapshot, pack
-from tests.service.shell_harness import Bench, load, wait_until
+from pulssi.shell.topic_ids import topic_ids
+from tests.service.shell_harness import PARTITIONS, Bench, load, wait_until
 
 pytestmark = pytest.mark.service
 
@@ -208,3 +209,31 @@ def test_a_worker_is_stopped_while_kafka_is_away_and_goes_on_when_it_is_back(ben
     run.wait_done()
     assert again.stop() == 0
     run.assert_exact()
+
+
+def test_a_topic_that_was_deleted_and_made_again_is_read_from_its_beginning(bench):
+    run = bench(seed=11)
+    source = run.topics.readings
+    worker = run.worker()
+    worker.wait_for("assigned")
+    run.produce(400)
+    run.wait_done()
+    run.make_again(source)
+    assert worker.process.wait(40) == 1  # it was processing the old one
+    run.produce(40)
+    again = run.worker()
+    again.wait_for("topic_made_anew", count=PARTITIONS)
+    place = topic_ids(run.bootstrap, [source])[source].bytes
+    slots = [Slot(run.group, source, partition) for partition in range(PARTITIONS)]
+
+    def states() -> list[bytes]:
+        return [one.state for one in asyncio.run(load(run.bootstrap, run.topics, slots, place)).values()]
+
+    expected = [values[-1] for values in run.expected().values()]
+    wait_until(lambda: states() == expected, "the states are those of the new topic")
+    assert again.stop() == 0
+    third = run.worker()
+    third.wait_for("assigned")
+    assert not third.events("topic_made_anew")
+    assert sum(third.events("assigned")[-1]["offsets"].values()) == 40
+    assert third.stop() == 0

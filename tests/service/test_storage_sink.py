@@ -1,7 +1,11 @@
 """The sink as a process between a real Kafka and a real database: nothing lost and nothing twice, whatever ends it."""
 
+import json
+import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -15,6 +19,7 @@ from storage import queries
 from storage.database import connect
 from tests.fixtures.local_services import new_database
 from tests.fixtures.storage import database_settings
+from tests.service.shell_harness import make_again
 from tests.service.storage_harness import PARTITIONS, Bench, wait_until
 from tests.storage_samples import T0, indicators, series, transition, vehicles
 
@@ -217,3 +222,62 @@ def test_health_is_told_from_the_database(bench):
         wait_until(lambda: bench.taken() == 11, "the batch that carries the latencies of the one before")
         [latency] = queries.latencies(connection, since)
         assert (latency.what, latency.n) == ("readings", load.rows)
+
+
+def reading(number: int) -> bytes:
+    columns = Readings.empty(1)
+    columns.series_id[:] = 1
+    columns.event_time[:] = T0 + number
+    columns.receive_time[:] = T0
+    return columns.encode()
+
+
+def test_topics_that_were_deleted_and_made_again_are_refused_until_somebody_accepts_them(bench):
+    topics = bench.topics
+    accept = [sys.executable, "-m", "pulssi", "db", "accept-topics", "--json"]
+    environment = {**os.environ, **bench.environment}
+
+    def accepted() -> list[str]:
+        return json.loads(subprocess.run(accept, env=environment, check=True, stdout=subprocess.PIPE).stdout)[
+            "accepted"
+        ]
+
+    def send(reason: str, numbers: range) -> None:
+        bench.send(topics.deadletters, reason.encode(), Content.DEADLETTER, reason=reason, detail="x", source="mqtt")
+        for number in numbers:
+            bench.send(topics.readings, reading(number), Content.READINGS)
+        bench.flush()
+
+    sink = bench.start()
+    send("bad_json", range(20))
+    wait_until(lambda: bench.taken() == 21, lambda: str(bench.taken()))
+    assert accepted() == []
+    assert sink.stop() == 0
+    gone = {topics.deadletters, topics.readings}
+    make_again(bench.settings.kafka.bootstrap, [one for one in topics.specs() if one.name in gone])
+    send("bad_topic", range(20, 50))
+    refused = bench.start()
+    assert refused.process.wait(40) == 2
+    said = refused.log_file.read_text()
+    assert "pulssi db accept-topics" in said
+    assert topics.readings in said
+    assert topics.deadletters in said
+    assert bench.taken() == 21
+    assert accepted() == sorted([topics.deadletters, topics.readings])
+    sink = bench.start()
+    wait_until(lambda: bench.taken() == 52, lambda: str(bench.taken()))
+    assert bench.stored("readings") == 50
+    letters = bench.rows("SELECT reason, dead_letter_id LIKE '%%:%%' FROM dead_letters ORDER BY reason")
+    assert letters == [("bad_json", True), ("bad_topic", False)]
+    assert sink.stop() == 0
+
+
+def test_a_topic_that_is_made_again_under_a_running_sink_ends_it(bench):
+    topics = bench.topics
+    sink = bench.start()
+    bench.send(topics.readings, reading(1), Content.READINGS)
+    bench.flush()
+    wait_until(lambda: bench.taken() == 1, lambda: str(bench.taken()))
+    make_again(bench.settings.kafka.bootstrap, [one for one in topics.specs() if one.name == topics.readings])
+    assert sink.process.wait(60) == 2
+    assert "pulssi db accept-topics" in sink.log_file.read_text()

@@ -1,6 +1,7 @@
 """Batches into real databases of every tier: once, fenced, and without the rows that the database refuses."""
 
 import math
+from uuid import UUID
 
 import numpy as np
 import psycopg
@@ -14,6 +15,7 @@ from storage import outbox
 from storage.batch import Batch, Place, Span, read
 from storage.database import connect
 from storage.rows import Taken
+from storage.topics_anew import accept
 from storage.writer import Writer, Written, latencies_of
 from tests.storage_samples import T0, indicators, readings, series, taken, transition, vehicles
 
@@ -27,7 +29,7 @@ class Feed:
 
     def __init__(self, settings, consumer: str = "sink") -> None:
         self.writer = Writer(lambda: connect(settings, "writer", autocommit=True), consumer)
-        self.spans = self.writer.take([PLACE])
+        self.spans = self.writer.take([PLACE], {})
 
     def batch(self, *records: tuple[Content, bytes]) -> Batch:
         batch = Batch()
@@ -343,9 +345,9 @@ def test_consumers_do_not_fence_each_other(feed, tier_database):
 
 def test_one_partition_lost_is_the_whole_batch_lost(feed, owner, tier_database):
     two = Place("t", 1)
-    feed.spans |= feed.writer.take([two])
+    feed.spans |= feed.writer.take([two], {})
     other = Feed(tier_database)
-    other.writer.take([two])
+    other.writer.take([two], {})
     batch = feed.batch((Content.READINGS, readings([1], [1]).encode()))
     record = taken(readings([2], [1]).encode(), Content.READINGS, "t", 1)
     batch.add(record, read(Content.READINGS, record)[0], feed.spans[two])
@@ -353,6 +355,45 @@ def test_one_partition_lost_is_the_whole_batch_lost(feed, owner, tier_database):
         feed.write(batch)
     assert rows(owner, "SELECT count(*), max(next_offset) FROM readings, offsets") == [(0, None)]
     other.writer.close()
+
+
+OLD, NEW = UUID(int=1), UUID(int=2)
+
+
+def test_a_topic_that_was_made_again_is_refused_and_nothing_changes(feed, owner):
+    feed.spans = feed.writer.take([PLACE], {"t": OLD})  # the first that is known is taken for what it was
+    feed((Content.READINGS, readings([1], [1]).encode()))
+    stands = "SELECT next_offset, owner, topic_id FROM offsets"
+    before = rows(owner, stands)
+    assert before == [(1, 2, OLD)]
+    assert feed.writer.made_anew({"t": OLD, "another": NEW}) == []
+    assert feed.writer.made_anew({"t": NEW}) == ["t"]
+    with pytest.raises(ConfigurationError, match=r"topic t was deleted and made again.*pulssi db accept-topics"):
+        feed.writer.take([PLACE], {"t": NEW})
+    assert rows(owner, stands) == before
+    feed.writer.take([PLACE], {})  # Kafka gives no ids
+    assert rows(owner, stands) == [(1, 3, OLD)]
+
+
+def test_an_accepted_topic_begins_at_0_and_its_dead_letters_do_not_pass_for_old_ones(feed, owner, tier_database):
+    feed.spans = feed.writer.take([PLACE], {"t": OLD})
+    feed((Content.READINGS, b"no frame"))
+    feed((Content.READINGS, readings([1], [1]).encode()))
+    assert accept(owner, "somebody else", {"t": NEW}) == []
+    assert accept(owner, "sink", {"t": OLD}) == []
+    assert accept(owner, "sink", {"t": NEW}) == ["t"]
+    owner.commit()
+    with pytest.raises(FencedError):
+        feed((Content.READINGS, readings([2], [1]).encode()))
+    again = Feed(tier_database)
+    again.spans = again.writer.take([PLACE], {"t": NEW})
+    assert again.spans[PLACE].next_offset == 0
+    again((Content.READINGS, b"no frame either"))
+    again.writer.close()
+    assert rows(owner, "SELECT dead_letter_id, payload FROM dead_letters ORDER BY time, dead_letter_id") == [
+        (f"{OLD}:t/0/0", b"no frame"),
+        ("t/0/0", b"no frame either"),
+    ]
 
 
 def poison(seed: int) -> tuple[list[tuple[Content, bytes]], set[str], int]:
@@ -379,7 +420,7 @@ def test_bad_rows_are_found_and_the_others_stored(feed, owner, seed):
     records, letters, good = poison(seed)
     with pytest.raises(psycopg.Error):
         feed.write(feed.batch(*records))
-    feed.spans = feed.writer.take([PLACE])
+    feed.spans = feed.writer.take([PLACE], {})
     written = feed(*records, careful=True)
     assert {row[0] for row in rows(owner, "SELECT dead_letter_id FROM dead_letters")} == letters
     assert rows(owner, "SELECT count(*) FROM readings") == [(good,)]
@@ -395,7 +436,7 @@ def test_nul_in_a_name_goes_to_the_dead_letters_alone(feed, owner):
     records = [(Content.SERIES, series(1)), (Content.SERIES, series(2, name="a\0b")), (Content.SERIES, series(3))]
     with pytest.raises(psycopg.DataError):
         feed.write(feed.batch(*records))
-    feed.spans = feed.writer.take([PLACE])
+    feed.spans = feed.writer.take([PLACE], {})
     feed(*records, careful=True)
     assert rows(owner, "SELECT series_id FROM series ORDER BY 1") == [(1,), (3,)]
     [(name, detail)] = rows(owner, "SELECT dead_letter_id, detail FROM dead_letters")
