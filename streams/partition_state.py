@@ -155,7 +155,8 @@ class PartitionState:
         self._lateness_us = np.zeros(0, np.int64)
         self._progress = Progress(self._bounds)
         self._ring = PaneRing(self._lengths[-1] + horizon_panes + 2 + ADVANCE_PANES, pane_us, len(self._lengths))
-        self._histograms = Histograms(tuple(sorted(rolling)), settings.histograms_max)
+        by_pane = np.array(self._lengths)[self._slides == 1]
+        self._histograms = Histograms(tuple(by_pane.tolist()), settings.histograms_max)
         self._cadence = Cadence(pane_us, max(rolling))
         self._checks = SequenceChecks(pane_us, 0)
         self._settling = Settling(pane_us)
