@@ -26,10 +26,20 @@ from streams.season import Calendar
 from streams.traffic.cells import DIRECTIONS
 from streams.traffic.corridors import Pair, lanes, load_stations, pairs
 from streams.traffic.incidents import California7, Samples, occupancy_from
-from streams.traffic.pair_minutes import DOWN_FLOW, DOWN_SPEED, SIGNALS, UP_FLOW, UP_SPEED, PairMinutes, Told, Whole
+from streams.traffic.pair_minutes import (
+    DOWN_FLOW,
+    DOWN_SPEED,
+    NEVER,
+    SIGNALS,
+    UP_FLOW,
+    UP_SPEED,
+    PairMinutes,
+    Told,
+    Whole,
+)
 from streams.traffic.seasonal_contrast import SeasonalContrast, local
 
-VERSION = 1
+VERSION = 2
 """Of the snapshot."""
 
 WINDOW_S: Final = 60
@@ -41,8 +51,11 @@ EFFECTIVE_LENGTH_M: Final = 6.5
 """Of a vehicle and the detector: turns flow and speed into occupancy."""
 REPEATS_MAX: Final = 8
 """Equal minutes in a row from which a station hangs: a vehicle stays in a sliding mean for five."""
+SILENT_MIN: Final = 30
+"""Minutes without a sample after which a pair begins anew: what stood there says nothing about now."""
 
 _WINDOW_US = WINDOW_S * US_PER_S
+_OWN: Final = ("before", "repeats", "since", "heard", "said")
 _SIGNALS: Final = {
     UP_FLOW: ("upstream", "flow"),
     UP_SPEED: ("upstream", "speed_mean"),
@@ -99,6 +112,7 @@ class IncidentWatch:
         self._before = np.full((SIGNALS, n), np.nan)
         self._repeats = np.zeros((2, n), np.int64)
         self._since = np.full(n, -1, np.int64)
+        self._heard = np.full(n, NEVER, np.int64)
         self._said = np.zeros(n, np.bool_)
         if snapshot is not None:
             self._restore(snapshot)
@@ -129,6 +143,10 @@ class IncidentWatch:
 
     def _judge(self, now: Whole) -> Indicators:
         """Rows of one minute of some pairs."""
+        silent = now.pair[now.minute - self._heard[now.pair] > SILENT_MIN]
+        self._heard[now.pair] = now.minute
+        self._contrast.restart(silent)
+        self._california.restart(silent)
         samples = self._samples(now)
         standing = self._contrast.update(samples)
         ours = np.where(self._contrast.known, standing, np.nan)[now.pair]
@@ -203,7 +221,7 @@ class IncidentWatch:
     # State
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        own = {"before": self._before, "repeats": self._repeats, "since": self._since, "said": self._said}
+        own = {name: getattr(self, f"_{name}") for name in _OWN}
         detectors = {
             f"{name}.{column}": getattr(detector, column)
             for name, detector in (("contrast", self._contrast), ("california", self._california))
@@ -215,8 +233,8 @@ class IncidentWatch:
         facts, arrays = unpack(snapshot, VERSION)
         if facts["pairs"] != _names(self.pairs):
             raise PoisonError(Reason.BAD_RECORD, "a snapshot of other pairs of stations")
-        self._before, self._repeats = arrays["before"].copy(), arrays["repeats"].copy()
-        self._since, self._said = arrays["since"].copy(), arrays["said"].copy()
+        for name in _OWN:
+            setattr(self, f"_{name}", arrays[name].copy())
         for name, detector in (("contrast", self._contrast), ("california", self._california)):
             for column in detector.COLUMNS:
                 setattr(detector, column, arrays[f"{name}.{column}"].copy())

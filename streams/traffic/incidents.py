@@ -92,6 +92,10 @@ class California7:
         self.state = np.zeros(shape, np.int8)
         self._difference_min, self._share_min, self._down_max = difference_min, share_min, down_max
 
+    def restart(self, pairs: np.ndarray) -> None:
+        """Nothing stands between these any more, as far as is known."""
+        self.state[..., pairs] = State.FREE
+
     def update(self, samples: Samples) -> np.ndarray:
         """Take one minute; where an incident is declared."""
         difference, share = _spatial(samples)

@@ -80,6 +80,11 @@ class SeasonalContrast:
         self._evidence_min = evidence_min
         self._calendar = calendar
 
+    def restart(self, pairs: np.ndarray) -> None:
+        """Nothing stands between these any more, as far as is known; what is usual stays known."""
+        self.evidence[:, pairs] = 0
+        self.standing[..., pairs] = False
+
     def update(self, samples: Samples) -> np.ndarray:
         """Take one minute; bool [..., pairs]: an incident stands between the stations."""
         self.evidence = self._gather(samples)

@@ -87,7 +87,7 @@ def slowly(rows):
     found = {}
     for pair in PAIRS:
         contrast = SeasonalContrast(1, EVIDENCE_MIN, calendar=local(Calendar(SETTINGS.zone, SETTINGS.holidays)))
-        california, since = California7((1,), *CALIFORNIA_7), None
+        california, since, heard = California7((1,), *CALIFORNIA_7), None, 0
         channel = str(pair.direction)
         for minute in MINUTES:
             keys = [
@@ -95,6 +95,9 @@ def slowly(rows):
             ]
             if not all(key in first for key in keys):
                 continue
+            if minute - heard > 30:
+                contrast.evidence[:], contrast.standing[:], california.state[:] = 0, False, 0
+            heard = minute
             flow_up, speed_up, flow_down, speed_down = (np.array([first[key]]) for key in keys)
             up = occupancy_from(flow_up, speed_up, 6.5, lanes()[pair.upstream])
             down = occupancy_from(flow_down, speed_down, 6.5, lanes()[pair.downstream])
@@ -219,6 +222,16 @@ def test_until_it_has_learned_it_says_nothing_while_california_7_does():
     ours, theirs = (series_id(STATIONS[1], one, "1") for one in ("incident", "incident_california_7"))
     assert found[ours, at + 5] == (None, -1, 0.0)
     assert found[theirs, at + 5] == (1.0, 1)
+
+
+@pytest.mark.parametrize(("silent_min", "stands"), [(25, True), (35, False)])
+def test_after_a_long_silence_what_stood_there_is_forgotten(silent_min, stands):
+    blocked = INCIDENT[8]
+    rows = [row for row in in_order(0) if row[3] <= blocked]
+    _, core = run(rows, ())
+    back = [(*row[:3], blocked + silent_min, *row[4:]) for row in in_order(0) if row[3] == blocked]
+    found = by_key(rows_of(core.process([Record(10**6, None, frame(back), {})]))[1])
+    assert found[series_id(STATIONS[1], "incident", "1"), blocked + silent_min][0] == stands
 
 
 @pytest.mark.parametrize("hangs_min", [4, 12])

@@ -20,13 +20,12 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from alerts.rules import load_rules
 from pulssi.commands.backtest.core import Frame, backtest
 from pulssi.commands.topics import apply_topics
-from pulssi.frames import Readings
 from pulssi.messages import AlertState, AlertTransition, to_json
-from pulssi.series import partition_of, series_id
+from pulssi.series import partition_of
 from pulssi.settings import Settings, load_settings
 from pulssi.topics import Content, headers
 from streams.catalogue import Catalogue
-from tests.fixtures.corridor import INCIDENT, INFOS, MINUTE_US, STATIONS, in_order
+from tests.fixtures.corridor import INCIDENT, INFOS, MINUTE_US, STATIONS, frames
 from tests.fixtures.processes import wait_for
 
 pytestmark = pytest.mark.service
@@ -34,22 +33,6 @@ PARTITIONS = 4
 WEEK_S = 7 * 86_400  # so few readings that a partition may read days in one go
 UPSTREAM, DOWNSTREAM = STATIONS[1:3]
 RULES = [rule for rule in load_rules() if rule.id == "traffic-incident"]
-
-
-def frames(seed: int) -> list[Frame]:
-    """The readings of each minute, one frame for each partition."""
-    found: dict[tuple[int, int], list[tuple[int, int, float]]] = {}
-    for device, quantity, channel, minute, value, received in in_order(seed):
-        row = (series_id(device, quantity, channel), received, value)
-        found.setdefault((minute, partition_of(device, PARTITIONS)), []).append(row)
-    made = []
-    for (minute, partition), rows in sorted(found.items()):
-        readings = Readings.empty(len(rows))
-        columns = zip(*rows, strict=True)
-        readings.series_id[:], readings.receive_time[:], readings.value[:] = (np.array(column) for column in columns)
-        readings.event_time[:], readings.seq[:] = minute * MINUTE_US + MINUTE_US // 2, -1
-        made.append(Frame(Content.READINGS, partition, readings.encode()))
-    return made
 
 
 def facts(transitions: list[AlertTransition]) -> set[tuple[object, ...]]:
@@ -141,7 +124,7 @@ def city(kafka: str, tmp_path: Path) -> Iterator[City]:
 
 def test_an_incident_between_two_partitions_is_an_alert_of_its_pair_whoever_is_killed(city):
     assert partition_of(UPSTREAM, PARTITIONS) != partition_of(DOWNSTREAM, PARTITIONS)
-    sent = frames(0)
+    sent = frames(0, PARTITIONS)
     catalogue = Catalogue()
     for one in INFOS.values():
         catalogue.add(one)
