@@ -226,7 +226,7 @@ class StreamsSettings(Section):
     series_max: Positive = 200_000
     """Series of one partition."""
     histograms_max: Annotated[int, Field(ge=0, le=1_000_000)] = 16_384
-    """Series of one partition whose windows are counted once and kept up to date; 4.4 kB each, where they are busy."""
+    """Busy series of one partition whose windows are counted and kept up to date; 4.4 kB each, long ones as much."""
     series_rate_max: Positive = 50
     """Readings a second of one series, on the average of a pane; more are passed on and counted, and in no window."""
     anomaly_score_min: Annotated[float, Field(gt=0, le=1)] = 0.99

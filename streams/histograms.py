@@ -25,7 +25,9 @@ _BLOCK = 1 << _BLOCK_BITS
 """Codes that are also counted together, so that a rank is found by looking at few numbers."""
 
 _MARGIN = SPAN // 8
-_COUNT_MAX = np.iinfo(np.uint16).max
+_SHORT = 240
+"""Windows of more panes are likely to hold more readings than 16 bits count."""
+
 _CHUNK = 1024
 _KEPT_CHUNK = 256
 _LEAST = 256
@@ -36,15 +38,18 @@ class Histograms:
 
     Args:
         lengths: window lengths in panes, rising.
-        rows_max: rows that are counted at once; each costs 1.1 kB for each length.
+        rows_max: rows that are counted at once; each costs 1.1 kB for each length, 2.2 kB when one is long.
+        step: panes from one end to the next.
 
     Attributes:
-        slid: how often a row went one pane on.
+        slid: how often a row went one step on.
     """
 
-    def __init__(self, lengths: tuple[int, ...], rows_max: int) -> None:
+    def __init__(self, lengths: tuple[int, ...], rows_max: int, step: int = 1) -> None:
         self.slid = 0
-        self._lengths = lengths
+        self._lengths, self._step = lengths, step
+        dtype = np.uint16 if lengths[-1] <= _SHORT else np.uint32
+        self._count_max = int(np.iinfo(dtype).max)
         self._rows_max = rows_max
         self._end = np.zeros(
             0, np.int64
@@ -52,8 +57,8 @@ class Histograms:
         self._place = np.zeros(0, np.int32)  # of each row in the arrays below, -1 = none
         self._owner, self._free = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self._base = np.zeros(0, np.int64)
-        self._counts = np.zeros((0, len(lengths), SPAN), np.uint16)
-        self._blocks = np.zeros((0, len(lengths), SPAN // _BLOCK), np.uint16)
+        self._counts = np.zeros((0, len(lengths), SPAN), dtype)
+        self._blocks = np.zeros((0, len(lengths), SPAN // _BLOCK), dtype)
 
     def grow(self, rows: int) -> None:
         """Room for rows 0 ... rows - 1."""
@@ -71,10 +76,10 @@ class Histograms:
     def slide(
         self, ring: PaneRing, rows: np.ndarray, ends: np.ndarray, per_mille: tuple[int, ...]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Quantiles of the windows that end with panes `ends`, wherever those that end one pane before are counted.
+        """Quantiles of the windows that end with panes `ends`, wherever those that end one step before are counted.
 
         Args:
-            ring: the panes; none of the counted ones has changed, or fallen out before it leaves the longest window.
+            ring: the panes; none of the counted ones has changed.
             rows: int64 rows, equal ones together.
             ends: int64 last panes, rising within a row.
             per_mille: which quantiles, in thousandths.
@@ -86,7 +91,9 @@ class Histograms:
         quantiles = np.full((len(self._lengths), len(per_mille), len(rows)), np.nan)
         at = starts_of(rows)
         while len(at):
-            at = at[self._end[rows[at]] == ends[at] - 1]
+            row, before = rows[at], ends[at] - self._step
+            there = ring.newest[row] - ring.length < before - self._lengths[-1] + 1  # all that leave are in the ring
+            at = at[there & (self._end[row] == before)]
             for start in range(0, len(at), _CHUNK):
                 part = at[start : start + _CHUNK]
                 found[part], quantiles[:, :, part] = self._slide(ring, rows[part], ends[part], per_mille)
@@ -98,14 +105,13 @@ class Histograms:
     def _slide(
         self, ring: PaneRing, rows: np.ndarray, ends: np.ndarray, per_mille: tuple[int, ...]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The same for distinct rows, all of which are counted up to the pane before."""
+        """The same for distinct rows, all of which are counted up to the step before."""
         place = self._place[rows]
-        cells = ring.window_cells(rows, ends, 1)[0]
-        full = self._blocks[place, -1].sum(axis=1, dtype=np.int64) + ring.n[cells] > _COUNT_MAX
-        index, count = self._entries(ring, cells, place)
+        index, count, n = self._entries(ring, rows, ends, place)
+        full = self._blocks[place, -1].sum(axis=1, dtype=np.int64) + n > self._count_max
         for w, length in enumerate(self._lengths):
             self._count(np.add, index, count, w)
-            self._count(np.subtract, *self._entries(ring, ring.window_cells(rows, ends - length, 1)[0], place), w)
+            self._count(np.subtract, *self._entries(ring, rows, ends - length, place)[:2], w)
         index, empty = self._find(place, per_mille)
         inside = (index > 0) & (index < SPAN - 1)
         found = (inside | empty[:, None]).all(axis=(0, 1)) & ~full
@@ -113,10 +119,22 @@ class Histograms:
         self.slid += int(np.count_nonzero(found))
         return found, values_of((self._base[place] + index).astype(np.uint16))
 
-    def _entries(self, ring: PaneRing, cells: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where in the counts of the first length the sketches of the cells belong, and how much each entry counts."""
-        entries, lengths = ring.sketches_of(cells, ring.n.take(cells))
-        return self._index(entries, place.repeat(lengths)), entries.astype(np.uint16)
+    def _entries(
+        self, ring: PaneRing, rows: np.ndarray, ends: np.ndarray, place: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the panes of the step up to each end hold.
+
+        Returns:
+            Where each sketch entry belongs in the counts of the first length, how much it counts, and readings of rows.
+        """
+        cells = ring.window_cells(rows, ends, self._step)
+        n = ring.n.take(cells)
+        entries, lengths = ring.sketches_of(cells.ravel(), n.ravel())
+        index = self._index(entries, np.tile(place, self._step).repeat(lengths))
+        return index, self._counts_of(entries), n.sum(axis=0, dtype=np.int64)
+
+    def _counts_of(self, entries: np.ndarray) -> np.ndarray:
+        return entries.astype(np.uint16).astype(self._counts.dtype, copy=False)
 
     def _index(self, entries: np.ndarray, place: np.ndarray) -> np.ndarray:
         index = (entries >> np.uint32(16)).astype(np.int64)
@@ -133,17 +151,18 @@ class Histograms:
 
     def _find(self, place: np.ndarray, per_mille: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Index of the code at each rank, [lengths, len(per_mille), places], and which windows are empty."""
-        of_block = self._blocks[place].cumsum(axis=2, dtype=np.uint16)
+        dtype = self._counts.dtype
+        of_block = self._blocks[place].cumsum(axis=2, dtype=dtype)
         counts, block_of = self._counts.reshape(-1, _BLOCK), place[:, None] * (len(self._lengths) * (SPAN // _BLOCK))
         block_of = block_of + np.arange(len(self._lengths)) * (SPAN // _BLOCK)
         found = np.empty((len(self._lengths), len(per_mille), len(place)), np.int64)
         for q, rank in enumerate(ranks(of_block[:, :, -1], per_mille)):
-            wanted = rank.astype(np.uint16)[:, :, None]
+            wanted = rank.astype(dtype)[:, :, None]
             block = (of_block >= wanted).argmax(axis=2)
             before = (
                 np.take_along_axis(of_block, np.maximum(block - 1, 0)[:, :, None], axis=2) * (block > 0)[:, :, None]
             )
-            inside = counts.take(block_of + block, axis=0).cumsum(axis=2, dtype=np.uint16)
+            inside = counts.take(block_of + block, axis=0).cumsum(axis=2, dtype=dtype)
             found[:, q] = (block * _BLOCK + (inside >= wanted - before).argmax(axis=2)).T
         return found, (of_block[:, :, -1] == 0).T
 
@@ -162,7 +181,7 @@ class Histograms:
         low, high = (codes_of(quantiles[i]).astype(np.int64) for i in (0, -1))
         starts = among[-1].cumsum() - among[-1]
         n = np.add.reduceat(entries.astype(np.uint16), starts, dtype=np.int64)
-        worth = (n >= PAYS_FROM) & (n <= _COUNT_MAX) & (high - low < SPAN - 2 * _MARGIN)
+        worth = (n >= PAYS_FROM) & (n <= self._count_max) & (high - low < SPAN - 2 * _MARGIN)
         worth[:-1] &= rows[1:] != rows[:-1]
         at = worth.nonzero()[0]
         place = self._places(rows[at], int(ends.max()))
@@ -173,9 +192,9 @@ class Histograms:
             entry, own = ranges(starts[some], among[-1, some])
             group = (entry - starts[some[own]] >= among[:-1, some[own]]).sum(axis=0)
             self._counts[where], self._blocks[where] = 0, 0
-            self._count(np.add, self._index(entries[entry], where[own]), entries[entry].astype(np.uint16), group)
+            self._count(np.add, self._index(entries[entry], where[own]), self._counts_of(entries[entry]), group)
             for counts in (self._counts, self._blocks):
-                counts[where] = counts[where].cumsum(axis=1, dtype=np.uint16)
+                counts[where] = counts[where].cumsum(axis=1, dtype=counts.dtype)
 
     def _places(self, rows: np.ndarray, now: int) -> np.ndarray:
         """The place of each of distinct rows, -1 where there is no room for it; `now` is a pane that ends now."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from streams.quality.settling import Settling
 from streams.quality.single import clock_flags, range_flags
 from streams.season import Calendar
 from streams.series_table import SeriesTable
+from streams.steps import Arrived, Due, Kept, Marks, united
 from streams.windows import evaluate
 
 VERSION = 8
@@ -63,67 +63,6 @@ class Counts:
     settled: int = 0
 
 
-class _Arrived(NamedTuple):
-    """Readings that are neither late nor duplicates, series by series in order of arrival.
-
-    `flags` are those that no order can change, `told` all with which a reading was given out. `clock` is that of the
-    partition with the reading, and before it.
-    """
-
-    row: np.ndarray
-    time: np.ndarray
-    value: np.ndarray
-    flags: np.ndarray
-    told: np.ndarray
-    receive_time: np.ndarray
-    position: np.ndarray
-    clock: np.ndarray
-    clock_before: np.ndarray
-
-
-class _Marks(NamedTuple):
-    """How far readings closed their series: a silence before them up to pane `silent`, at the position `silence`."""
-
-    closed_after: np.ndarray
-    position: np.ndarray
-    silent: np.ndarray
-    silence: np.ndarray
-
-    def take(self, index: np.ndarray) -> _Marks:
-        return _Marks(*(column[index] for column in self))
-
-
-class _Kept(NamedTuple):
-    """What goes into panes; `pane` and `place_us` are those of the reading.
-
-    `newest` is the newest pane with the reading, `complete` the newest that it leaves beyond the horizon,
-    `closed_before` the newest closed before it.
-    """
-
-    row: np.ndarray
-    pane: np.ndarray
-    place_us: np.ndarray
-    value: np.ndarray
-    flags: np.ndarray
-    told: np.ndarray
-    receive_time: np.ndarray
-    position: np.ndarray
-    newest: np.ndarray
-    complete: np.ndarray
-    closed_before: np.ndarray
-
-    def take(self, index: np.ndarray) -> _Kept:
-        return _Kept(*(column[index] for column in self))
-
-
-class _Due(NamedTuple):
-    """Windows to publish: row, last pane, and [lengths, n] source position that gave or changed each, -1 = not due."""
-
-    row: np.ndarray
-    end: np.ndarray
-    position: np.ndarray
-
-
 class PartitionState:
     """State of one partition: takes readings in the order of their offsets, gives rows of indicators.
 
@@ -155,8 +94,12 @@ class PartitionState:
         self._lateness_us = np.zeros(0, np.int64)
         self._progress = Progress(self._bounds)
         self._ring = PaneRing(self._lengths[-1] + horizon_panes + 2 + ADVANCE_PANES, pane_us, len(self._lengths))
-        by_pane = np.array(self._lengths)[self._slides == 1]
-        self._histograms = Histograms(tuple(by_pane.tolist()), settings.histograms_max)
+        self._histograms = {
+            step: Histograms(
+                tuple(np.compress(self._slides == step, self._lengths).tolist()), settings.histograms_max, step
+            )
+            for step in np.unique(self._slides).tolist()
+        }
         self._cadence = Cadence(pane_us, max(rolling))
         self._checks = SequenceChecks(pane_us, 0)
         self._settling = Settling(pane_us)
@@ -201,7 +144,7 @@ class PartitionState:
         scores = self._check(runs, row, time, value, limits, flags, checked)
         columns = (row, time, value, received, position[order], clock[order], clock_before[order])
         row, time, value, received, at, now, past = (column[kept] for column in columns)
-        arrived = _Arrived(row, time, value, sure, flags[kept], received, at, now, past)
+        arrived = Arrived(row, time, value, sure, flags[kept], received, at, now, past)
         windows = self._advance(arrived, clock, position)
         windows += self._close_silent(int(clock[-1]), clock, position)
         self.clock, self.position = int(clock[-1]), int(position[-1])
@@ -251,9 +194,10 @@ class PartitionState:
         self._limits = np.concatenate((self._limits, np.array(columns, np.float64)), axis=1)
         lateness_s = np.where(np.isnan(new.lateness_s), self._settings.lateness_s_max, new.lateness_s)
         self._lateness_us = np.concatenate((self._lateness_us, (lateness_s * US_PER_S).astype(np.int64)))
-        panes = (self._progress, self._ring, self._histograms, self._cadence)
-        for part in (*panes, self._checks, self._settling, self._detector):
+        for part in (self._progress, self._ring, self._cadence, self._checks, self._settling, self._detector):
             part.grow(n)
+        for histograms in self._histograms.values():
+            histograms.grow(n)
 
     def _limits_of(self, row: np.ndarray) -> Limits:
         return Limits(*self._limits[:, row])
@@ -304,7 +248,7 @@ class PartitionState:
 
     # Panes and windows
 
-    def _advance(self, arrived: _Arrived, clock: np.ndarray, position: np.ndarray) -> list[Indicators]:
+    def _advance(self, arrived: Arrived, clock: np.ndarray, position: np.ndarray) -> list[Indicators]:
         """Put readings into panes; rows of the windows that closed or changed."""
         if len(arrived.row) == 0:
             return []
@@ -316,9 +260,9 @@ class PartitionState:
         pane = arrived.time // pane_us
         self._progress.closed[row] = np.where(closed == NEVER, runs.first(pane) - 1, closed)
         silence = np.minimum(clock.searchsorted(course.silent_from), len(position) - 1)
-        marks = _Marks(course.closed_after, arrived.position, course.silent, position[silence])
+        marks = Marks(course.closed_after, arrived.position, course.silent, position[silence])
         newest = course.newest // pane_us
-        kept = _Kept(
+        kept = Kept(
             arrived.row,
             pane,
             arrived.time - pane * pane_us,
@@ -349,7 +293,7 @@ class PartitionState:
         moved = np.minimum(pane - before, _STRIDE + 1)
         return runs.running_sum(moved, 0) // (_STRIDE + 1)
 
-    def _step(self, runs: Runs, kept: _Kept, marks: _Marks) -> list[Indicators]:
+    def _step(self, runs: Runs, kept: Kept, marks: Marks) -> list[Indicators]:
         ring, row, windows = self._ring, runs.first(kept.row), []
         had = ring.newest[row]
         jumping = ((runs.first(kept.newest) - had > _STRIDE) & (had != NO_PANE)).nonzero()[0]
@@ -365,7 +309,7 @@ class PartitionState:
         late = self._corrections(entering.row, entering.pane, entering.closed_before, entering.position)
         return [*windows, *rows, *self._publish(closings, *changed, *late)]
 
-    def _add(self, runs: Runs, kept: _Kept) -> _Kept:
+    def _add(self, runs: Runs, kept: Kept) -> Kept:
         """Put readings into panes as far as these have room; those that went in."""
         cells = self._ring.cells(kept.row, kept.pane)
         longest = 1 if runs.single else int(runs.lengths.max())
@@ -378,13 +322,13 @@ class PartitionState:
         self._ring.add(cells, kept.place_us, kept.value, kept.flags, kept.receive_time, excluded, told)
         return kept
 
-    def _jump(self, row: np.ndarray, kept: _Kept, marks: _Marks) -> list[Indicators]:
+    def _jump(self, row: np.ndarray, kept: Kept, marks: Marks) -> list[Indicators]:
         """Settle and close what the first reading of each of distinct rows leaves far behind."""
         runs = Runs(row)
         rows, changed = self._settle(runs, row, kept)
         return [*rows, *self._publish(self._closings(runs, row, marks.closed_after, marks), *changed)]
 
-    def _settle(self, runs: Runs, row: np.ndarray, kept: _Kept) -> tuple[list[Indicators], list[_Due]]:
+    def _settle(self, runs: Runs, row: np.ndarray, kept: Kept) -> tuple[list[Indicators], list[Due]]:
         """Settle what readings leave more than the horizon behind: FLAGS rows, and the windows that change."""
         done = self._settling.settle(self._ring, runs, row, kept.complete, self._limits_of)
         if done is None:
@@ -397,7 +341,7 @@ class PartitionState:
         by = done.pane_by
         return rows, self._corrections(done.pane_row, done.pane, kept.closed_before[by], kept.position[by])
 
-    def _closings(self, runs: Runs, row: np.ndarray, until: np.ndarray, marks: _Marks) -> _Due:
+    def _closings(self, runs: Runs, row: np.ndarray, until: np.ndarray, marks: Marks) -> Due:
         """Windows of distinct rows that end with the panes now closed, up to `until`; from now on they are closed.
 
         `marks` are those of the readings of each row: the first to reach a pane closed it.
@@ -405,13 +349,13 @@ class PartitionState:
         closed = self._progress.closed[row]
         moved = until > closed
         if not np.count_nonzero(moved):
-            return _Due(row[:0], row[:0], np.zeros((len(self._lengths), 0), np.int64))
+            return Due(row[:0], row[:0], np.zeros((len(self._lengths), 0), np.int64))
         last = np.minimum(until, self._ring.newest[row] + self._lengths[-1] - 1)  # later windows are empty
         end, owner = ranges(closed + 1, np.maximum(last - closed, 0))
         by = runs.reaching(marks.closed_after, closed, owner, end)
         position = np.where(end <= marks.silent[by], marks.silence[by], marks.position[by])
         self._progress.closed[row] = np.maximum(closed, until)
-        return _Due(row[owner], end, np.where(self._ends(end), position, -1))
+        return Due(row[owner], end, np.where(self._ends(end), position, -1))
 
     def _ends(self, end: np.ndarray) -> np.ndarray:
         """Whether a window of each length ends with each pane, [lengths, n]: long ones slide by several panes."""
@@ -420,10 +364,11 @@ class PartitionState:
 
     def _corrections(
         self, row_of: np.ndarray, pane_of: np.ndarray, closed_before: np.ndarray, position_of: np.ndarray
-    ) -> list[_Due]:
+    ) -> list[Due]:
         """Windows that were closed when one of their panes changed; counts their revisions."""
         after = (pane_of <= closed_before).nonzero()[0]
-        self._histograms.forget(row_of[after])
+        for histograms in self._histograms.values():
+            histograms.forget(row_of[after])
         dues = []
         for w, length in enumerate(self._lengths if len(after) else ()):
             pane = pane_of[after]
@@ -436,7 +381,7 @@ class PartitionState:
             np.add.at(self._ring.revisions[w], self._ring.cells(row, end), np.uint32(1))
             position = np.full((len(self._lengths), len(end)), -1, np.int64)
             position[w] = position_of[after][owner]
-            dues.append(_Due(row, end, position))
+            dues.append(Due(row, end, position))
         return dues
 
     def _close_silent(self, clock: int, clock_all: np.ndarray, position_all: np.ndarray) -> list[Indicators]:
@@ -446,25 +391,25 @@ class PartitionState:
         reached = np.searchsorted(clock_all, self._progress.active[row] + self._bounds.idle_us)
         until = self._progress.newest[row] // self._bounds.pane_us
         silence = position_all[reached]
-        return self._publish(self._closings(Runs(row), row, until, _Marks(until, silence, until, silence)))
+        return self._publish(self._closings(Runs(row), row, until, Marks(until, silence, until, silence)))
 
-    def _publish(self, *dues: _Due) -> list[Indicators]:
+    def _publish(self, *dues: Due) -> list[Indicators]:
         """Rows of the windows that are due, each once; the first of `dues` has each of its own once."""
         some = [due for due in dues if len(due.row)]
         if not some:
             return []
-        due = some[0] if some[0] is dues[0] and len(some) == 1 else _united(some)
+        due = some[0] if some[0] is dues[0] and len(some) == 1 else united(some)
         cells = self._end_cells(due)
         rows = self._rows(due, cells)
         self._ring.compact(cells[cells > 0])
         return rows
 
-    def _end_cells(self, due: _Due) -> np.ndarray:
+    def _end_cells(self, due: Due) -> np.ndarray:
         """Cell of the last pane of each window; 0, which has no revisions, where a jump left it unopened."""
         cells: np.ndarray = self._ring.window_cells(due.row, due.end, 1)[0]
         return cells
 
-    def _rows(self, due: _Due, cells: np.ndarray | None) -> list[Indicators]:
+    def _rows(self, due: Due, cells: np.ndarray | None) -> list[Indicators]:
         """Rows of those windows that are due and not empty; without the `cells` of their ends they are provisional.
 
         Long windows end with few panes, so they are evaluated on their own.
@@ -474,16 +419,15 @@ class PartitionState:
             w = np.flatnonzero((self._slides > 1) == long)
             at = np.flatnonzero((due.position[w] >= 0).any(axis=0))
             if len(at):
-                some = _Due(due.row[at], due.end[at], due.position[w][:, at])
+                some = Due(due.row[at], due.end[at], due.position[w][:, at])
                 found.append(self._some_rows(some, w, None if cells is None else cells[at]))
         return found
 
-    def _some_rows(self, due: _Due, lengths: np.ndarray, cells: np.ndarray | None) -> Indicators:
+    def _some_rows(self, due: Due, lengths: np.ndarray, cells: np.ndarray | None) -> Indicators:
         """The same for some of the lengths, by number."""
         panes = np.array(self._lengths)[lengths]
         per_pane = self._cadence.per_pane(due.row, due.end, self._limits[_INTERVAL, due.row])
-        counted = cells is not None and self._slides[lengths[0]] == 1
-        histograms = self._histograms if counted else None
+        histograms = None if cells is None else self._histograms[int(self._slides[lengths[0]])]
         windows = evaluate(self._ring, due.row, due.end, tuple(panes.tolist()), per_pane, histograms)
         chosen = np.flatnonzero((due.position >= 0) & ((windows.n > 0) | (windows.n_excluded > 0)))
         w, at = np.divmod(chosen, len(due.row))
@@ -517,7 +461,7 @@ class PartitionState:
         newest = self._progress.newest[: len(self.table)] // self._bounds.pane_us
         first = self._progress.closed[: len(self.table)] + 1
         end, row = ranges(first, np.maximum(newest - first + 1, 0))
-        rows = self._rows(_Due(row, end, np.where(self._ends(end), self.position, -1)), None)
+        rows = self._rows(Due(row, end, np.where(self._ends(end), self.position, -1)), None)
         return Indicators.concat(rows) if rows else Indicators.empty()
 
     # Snapshots
@@ -582,7 +526,7 @@ class PartitionState:
         counts.duplicates += int(np.count_nonzero(duplicate))
         counts.flagged += int(np.count_nonzero(shown.flags))
         counts.windows += sum(len(rows) for rows in windows)
-        counts.slid = self._histograms.slid
+        counts.slid = sum(histograms.slid for histograms in self._histograms.values())
         counts.revisions += sum(int(np.count_nonzero(rows.revision)) for rows in windows)
         counts.anomalies += sum(map(len, anomalies))
 
@@ -590,15 +534,3 @@ class PartitionState:
 def _those(mask: np.ndarray) -> np.ndarray | slice:
     """Where the mask is true, as a slice when that is everywhere."""
     return slice(None) if np.count_nonzero(mask) == len(mask) else mask.nonzero()[0]
-
-
-def _united(dues: list[_Due]) -> _Due:
-    """Each row and last pane once, with the latest position of each length."""
-    row, end, position = (np.concatenate([due[i] for due in dues], axis=-1) for i in range(3))
-    order = np.lexsort((end, row))
-    starts = starts_of(row[order], end[order])
-    return _Due(
-        row[order][starts],
-        end[order][starts],
-        np.maximum.reduceat(position[:, order], starts, axis=1),
-    )

@@ -47,9 +47,9 @@ def easily(monkeypatch):
     monkeypatch.setattr(sequence, "STUCK_CHANGES_MIN", 3)
 
 
-def rows_of(source, rows_max, cuts=(), restarts=()):
+def rows_of(source, rows_max, cuts=(), restarts=(), **settings_):
     """All rows, and how often windows slid, with counts of at most `rows_max` series."""
-    own = STREAMS.model_copy(update={"histograms_max": rows_max})
+    own = STREAMS.model_copy(update={"histograms_max": rows_max, **settings_})
     processor, rows, slid = ReadingsProcessor(0, own, Topics(), lookup), [], 0
     bounds = sorted({0, len(source), *cuts, *restarts})
     for start, stop in pairwise(bounds):
@@ -128,7 +128,7 @@ def steady(seed, minutes=40, spread=0.3):
 
 
 def one_by_one(frames, rows_max):
-    return rows_of(records(frames), rows_max, range(len(frames)))
+    return rows_of(records(frames), rows_max, range(len(frames)), long_windows_s=())
 
 
 def test_what_comes_in_order_slides():
@@ -136,6 +136,18 @@ def test_what_comes_in_order_slides():
     rows, slid = one_by_one(frames, 1)
     assert slid >= len(frames) - 3
     assert windows_of(rows) == windows_of(one_by_one(frames, 0)[0])
+
+
+@pytest.mark.parametrize("long_slide_s", [60, 180])
+def test_long_windows_slide_too(monkeypatch, long_slide_s):
+    monkeypatch.setattr(histograms, "_SHORT", 5)
+    frames = steady(9, minutes=80)
+    batches = range(len(frames))
+    (plain, _), (counted, slid) = (
+        rows_of(records(frames), rows_max, batches, long_slide_s=long_slide_s) for rows_max in (0, 1)
+    )
+    assert windows_of(plain) == windows_of(counted)
+    assert slid >= (78 if long_slide_s == 60 else 78 + 80 // 3 - 3)
 
 
 def test_a_late_reading_costs_one_look_at_the_panes():
@@ -168,9 +180,9 @@ def test_values_too_far_apart_are_not_counted_at_all():
 class Panes:
     """A ring of a few rows with readings put into it pane by pane, and the counts beside it."""
 
-    def __init__(self, rows, rows_max):
-        self.ring = PaneRing(LENGTHS[-1] + 14, PANE_US, len(LENGTHS))
-        self.counts = Histograms(LENGTHS, rows_max)
+    def __init__(self, rows, rows_max, step=1):
+        self.ring = PaneRing(LENGTHS[-1] + 8, PANE_US, len(LENGTHS))
+        self.counts = Histograms(LENGTHS, rows_max, step)
         for part in (self.ring, self.counts):
             part.grow(rows)
 
@@ -203,9 +215,9 @@ def test_more_rows_than_places_take_turns():
     assert sorted(panes.counts._owner.tolist()) == [4, 5]
 
 
-def test_counts_that_do_not_fit_16_bits_are_not_kept(monkeypatch):
-    monkeypatch.setattr(histograms, "_COUNT_MAX", 60)
+def test_counts_that_do_not_fit_16_bits_are_not_kept():
     panes, rng, slid = Panes(1, 1), np.random.default_rng(6), []
+    panes.counts._count_max = 60
     for pane in range(100, 140):
         panes.put(0, pane, rng.normal(20, 1, 5 if pane < 120 else 9).round(2))
         np.testing.assert_array_equal(*panes.both(np.array([0]), np.array([pane])))
@@ -215,10 +227,10 @@ def test_counts_that_do_not_fit_16_bits_are_not_kept(monkeypatch):
 
 
 @slow
-@given(st.integers(0, 2**32), st.sampled_from([1, 3]))
-def test_any_calls_give_what_the_panes_give(seed, rows_max):
+@given(st.integers(0, 2**32), st.sampled_from([1, 3]), st.sampled_from([1, 2, 5]))
+def test_any_calls_give_what_the_panes_give(seed, rows_max, step):
     rng = np.random.default_rng(seed)
-    panes, newest = Panes(3, rows_max), np.array([100, 200, 300])
+    panes, newest = Panes(3, rows_max, step), np.array([100, 200, 300])
     for _ in range(40):
         rows, ends = [], []
         for row in range(3):
@@ -226,8 +238,9 @@ def test_any_calls_give_what_the_panes_give(seed, rows_max):
             for pane in range(newest[row] + 1, newest[row] + moved + 1):
                 if rng.random() < 0.9:
                     panes.put(row, pane, rng.normal(20, rng.choice([1.0, 1.0, 9.0]), rng.integers(1, 9)).round(2))
-                rows.append(row)
-                ends.append(pane)
+                if pane % step == 0:
+                    rows.append(row)
+                    ends.append(pane)
             newest[row] += moved
             if rng.random() < 0.1:
                 panes.put(row, int(newest[row]), [rng.normal(20, 1)])
