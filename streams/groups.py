@@ -27,11 +27,15 @@ _UNKNOWN: Final = -2
 class Part(Protocol):
     """Indicators of one sort that follow from rows of others: pure, and the same however the rows are batched."""
 
+    @property
+    def too_late(self) -> int:
+        """Rows that came too late to be put beside others, since the start of the process."""
+
     def take(self, rows: Indicators) -> tuple[Indicators, list[SeriesInfo]]:
         """Take rows in order of position, among others; what follows, and series that come up for the first time.
 
         What follows goes forward in time for each series. Behind `pulssi.groups` a row may come again, and rows of
-        different partitions of readings take turns in any way: neither may change what is said.
+        different partitions of readings take turns in any way: neither may change what is said in the end.
         """
 
     def snapshot(self) -> bytes:

@@ -100,6 +100,10 @@ class GroupsProcessor:
         )
         self._parts = {name: make(context, saved.get(name)) for name, make in PARTS.items()}
 
+    def noted(self) -> dict[str, int]:
+        """What was made of the records, by kind; implements `pulssi.partitions.Counting`."""
+        return {f"{name}_too_late": part.too_late for name, part in self._parts.items()}
+
     def process(self, records: Sequence[Record]) -> list[Output]:
         """Take records in offset order and return what follows from them."""
         outputs: list[Output] = []

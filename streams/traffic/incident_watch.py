@@ -117,6 +117,11 @@ class IncidentWatch:
         if snapshot is not None:
             self._restore(snapshot)
 
+    @property
+    def too_late(self) -> int:
+        """Minutes that came too late to be put beside those of the other station."""
+        return self.minutes.too_late
+
     def take(self, rows: Indicators) -> tuple[Indicators, list[SeriesInfo]]:
         """Take minutes of flow and speed, among other rows; the first revision of a row counts.
 

@@ -26,11 +26,15 @@ NEIGHBOUR = int(Quality.NEIGHBOUR)
 SETTINGS = StreamsSettings(neighbour_radius_m=2000.0)
 LATE_H = (SETTINGS.horizon_s + LATE_S) // 3600
 SITES = {f"s{k}": (60.17 + 0.004 * (k % 3), 24.94 + 0.008 * (k // 3)) for k in range(7)}  # 445 m apart
-FAR = (60.30, 25.2)
+MOVES = {"s6": (MOVED_AT, (60.176, 24.943)), "s5": (MOVED_AT + 10, (60.30, 25.2))}  # across the street, out of town
 PLACES = Places(
     [
-        Place("s6", "air", "near", *SITES["s6"], None, -(1 << 62), MOVED_AT * HOUR_US),
-        Place("s6", "air", "far", *FAR, None, MOVED_AT * HOUR_US, 1 << 62),
+        place
+        for device, (hour, site) in MOVES.items()
+        for place in (
+            Place(device, "air", "before", *SITES[device], None, -(1 << 62), hour * HOUR_US),
+            Place(device, "air", "after", *site, None, hour * HOUR_US, 1 << 62),
+        )
     ]
 )
 SERIES = {
@@ -122,9 +126,8 @@ def final(parts, infos):
 
 def place_of(device, hour):
     """Where a device stands, and since which hour."""
-    if device != "s6":
-        return SITES[device], 0
-    return (SITES["s6"], 0) if hour < MOVED_AT else (FAR, MOVED_AT)
+    moved = MOVES.get(device)
+    return (SITES[device], 0) if moved is None or hour < moved[0] else (moved[1], moved[0])
 
 
 def metres(one, other):
@@ -272,6 +275,16 @@ def test_nothing_is_said_of_a_newest_hour_before_the_neighbours_have_spoken():
     rows, _ = core.take(windows([(five, FROM + 5, 40.0, 0, 9)]))
     assert (rows.window_start == (FROM + 4) * HOUR_US).all()
     assert len(rows) == 4
+
+
+def test_a_record_that_comes_again_says_nothing():
+    core = core_of()
+    rows = windows([(info(f"s{k}", "no2").series_id, FROM, 40.0, 0, 0) for k in range(5)])
+    assert len(core.take(rows)[0]) == 5
+    saved = core.snapshot()
+    rows.position += 7
+    assert len(core.take(rows)[0]) == 0
+    assert core.snapshot() == saved
 
 
 def test_a_station_that_is_too_far_behind_is_counted_and_changes_nothing():

@@ -172,3 +172,16 @@ def test_an_hour_far_behind_its_device_is_counted_and_changes_nothing():
     core.take(windows([(a, H - 17, 40.0, 0, 2), (a, H - 18, 40.0, 0, 3)]))
     assert core.too_late == 1
     assert core.take(windows([(info("fmi-1", "pm2_5", "A").series_id, H, 5.0, 0, 4)]))[1] == []
+
+
+def test_a_compound_that_fell_silent_long_ago_is_remembered_by_a_restart():
+    sensors = Sensors((Sensor(device="pa-*"),))
+    straight, humid = processor(sensors), {("humidity", None): 50.0}
+    particles = {("pm2_5", "A"): 12.0}
+    for offset, values in enumerate([particles] * 3 + [humid | AIR] * 70):
+        straight.process([record(offset, H + offset, values)])
+    again = processor(sensors, straight.snapshot())
+    for offset, values in ((80, {**AIR, **particles}), (81, {**AIR, **particles})):
+        feed = [record(offset, H + offset, values)]
+        assert again.process(feed) == straight.process(feed)
+    assert again.snapshot() == straight.snapshot()

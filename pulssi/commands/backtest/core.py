@@ -20,6 +20,7 @@ from alerts.board import Limits
 from alerts.processor import AlertsProcessor
 from alerts.rules import Rule
 from pulssi.frames import VEHICLES, IndicatorKind, Indicators, Readings, decode
+from pulssi.geography import load_places
 from pulssi.messages import AlertTransition, SeriesInfo
 from pulssi.partitions import Output, Record
 from pulssi.settings import Settings, StreamsSettings
@@ -111,6 +112,7 @@ class _Run:
         self._single = all(rule.source and rule.source.kind == IndicatorKind.READING for rule in rules)
         self.batching = Batching.of(rules, settings.streams)
         self.sensors = load_sensors(settings.streams.sensors_file)
+        self.places = load_places(settings.gateway.places_file)
 
     def take(self, frame: Frame) -> None:
         line = self._line(frame.partition)
@@ -220,7 +222,7 @@ class _Partition:
         describe = run.catalogue.get
         self._readings = ReadingsProcessor(number, streams, topics, run.catalogue.limits, None, describe, run.sensors)
         self._vehicles = TransitProcessor(number, settings.streams, topics)
-        self._groups = GroupsProcessor(number, settings.streams, topics, None, run.catalogue.get)
+        self._groups = GroupsProcessor(number, settings.streams, topics, None, describe, run.sensors, run.places)
         limits = Limits.of(settings.alerts)
         self._alerts = AlertsProcessor(run.rules, number, describe, topics, lambda: self._clock, limits)
         self._clock = NEVER
