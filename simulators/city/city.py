@@ -93,20 +93,31 @@ class City:
         return [("air", device) for device in self.air.devices] + [("noise", device) for device in self.meters.devices]
 
     def truths(self) -> list[Truth]:
-        """Episodes, and the road works that are there when the run starts or were there during its backlog."""
+        """Episodes, and what was on the roads when the run starts or during its backlog."""
         options = self.options
         begin = options.start - int(options.backfill_s * US_PER_S)
         episodes = [Truth("episode", EPISODE_STATION, one.start, one.end) for one in self.air.episodes]
-        return self._road_works(begin, options.start) + episodes
+        return self._on_roads(begin, options.start) + episodes
 
-    def _road_works(self, begin: int, end: int) -> list[Truth]:
-        return [
+    def _on_roads(self, begin: int, end: int) -> list[Truth]:
+        """Road works, and collisions before the station that they hold up."""
+        works = [
             Truth("road_works", self.traffic.devices[one.station], one.start, one.end)
             for one in self.traffic.road_works(begin, end)
         ]
+        return works + [
+            Truth(
+                "incident",
+                one.pair.upstream,
+                one.start,
+                one.end,
+                {"downstream": one.pair.downstream, "direction": one.pair.direction},
+            )
+            for one in self.traffic.collisions(begin, end)
+        ]
 
     def new_truths(self) -> list[Truth]:
-        """Faults and road works that came up since the last call."""
+        """Faults, road works and collisions that came up since the last call."""
         found, self._truths = self._truths, []
         return found
 
@@ -197,10 +208,10 @@ class City:
             yield Sample(time, time, self.traffic.devices[device], measured, partial(_encode_tms, number))
 
     def _plan(self) -> None:
-        """Look a stretch ahead: which road works begin, and where faults are planted."""
+        """Look a stretch ahead: what begins on the roads, and where faults are planted."""
         options, begin = self.options, self._planned_until
         self._planned_until = end = begin + int(min(fault.STRETCH_S, options.for_s or fault.STRETCH_S) * US_PER_S)
-        self._truths += [works for works in self._road_works(begin, end) if works.start_time >= begin]
+        self._truths += [one for one in self._on_roads(begin, end) if one.start_time >= begin]
         if options.faults:
             own = [device for device in self.air.devices if device != EPISODE_STATION]
             vehicles = sorted({trip.vehicle_id for trip in self.buses.trips(begin, begin + US_PER_S)})

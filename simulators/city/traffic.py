@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from pulssi.corridors import Pair, load_stations, pairs
 from pulssi.geography import Place
 from pulssi.times import US_PER_S
 from simulators.city.noise import key_of, keys_of, normal, smooth, uniform
@@ -30,6 +31,22 @@ _WORKS_LEFT: Final = 0.4
 """Share of the capacity that road works leave."""
 _KM_PER_DEGREE: Final = 111.2
 _WORKS_REACH_KM: Final = 2.0
+
+
+_COLLISION_LEFT: Final = 0.3
+"""Share of the capacity that a collision leaves."""
+_COLLISION_S: Final = (1200, 2400)
+_QUEUE_S: Final = 180
+"""Until its queue has reached the station upstream, and until it is gone again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collision:
+    """Lanes blocked between two stations for a while, in one direction; us UTC."""
+
+    pair: Pair
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +70,8 @@ class TrafficStations:
         self._places = np.array([(place.lat, place.lon) for place in places])
         self._keys = keys_of(seed, "traffic", self.devices)
         self._tide = 0.45 * (2 * uniform(self._keys, 1) - 1)
+        known = set(self.devices)
+        self._pairs = [pair for pair in pairs(load_stations()) if {pair.upstream, pair.downstream} <= known]
         self._popularity = 0.7 + 0.45 * uniform(self._keys, 2)
 
     def road_works(self, start: int, end: int) -> list[RoadWorks]:
@@ -67,19 +86,42 @@ class TrafficStations:
                 found.append(works)
         return found
 
+    def collisions(self, start: int, end: int) -> list[Collision]:
+        """All collisions that touch [start, end), with their queues: one in each quarter of a day."""
+        slot_us, key = _SLOT_S * US_PER_S, key_of(self._seed, "collision")
+        found = []
+        for count in range(start // slot_us - 1, end // slot_us + 1) if self._pairs else ():
+            pair, begin, length = uniform(key, np.arange(3) + 3 * count)
+            at = int((count + begin) * slot_us)
+            lasting_s = _COLLISION_S[0] + (_COLLISION_S[1] - _COLLISION_S[0]) * length
+            one = Collision(self._pairs[int(pair * len(self._pairs))], at, at + int(lasting_s * US_PER_S))
+            if one.start < end and one.end + _QUEUE_S * US_PER_S > start:
+                found.append(one)
+        return found
+
     def values(self, stations: np.ndarray, times: np.ndarray) -> list[dict[str, np.ndarray]]:
         """Whole numbers of every quantity, for direction 1 and 2, at some stations and times, equally long."""
         wet = np.minimum(weather(self._seed, times).rain_rate, 1)
         left = self._capacity_left(stations, times)
-        return [self._direction(direction, stations, times, left, wet) for direction in (0, 1)]
+        collisions = self.collisions(int(times.min()), int(times.max()) + 1) if len(times) else []
+        blocked = [self._blocked(collisions, direction, stations, times) for direction in (1, 2)]
+        return [self._direction(direction, stations, times, left, wet, *blocked[direction]) for direction in (0, 1)]
 
     def _direction(
-        self, direction: int, stations: np.ndarray, times: np.ndarray, left: np.ndarray, wet: np.ndarray
+        self,
+        direction: int,
+        stations: np.ndarray,
+        times: np.ndarray,
+        left: np.ndarray,
+        wet: np.ndarray,
+        queue: np.ndarray,
+        passing: np.ndarray,
     ) -> dict[str, np.ndarray]:
         keys = self._keys[stations] + np.uint64(direction + 1)
         tide = self._tide[stations] * (1 - 2 * direction)
         demand = traffic_level(times, tide) * self._popularity[stations]
         demand = demand * (1 + 0.07 * smooth(keys, times, 300) + 0.03 * normal(keys, times // US_PER_S))
+        demand, left = np.minimum(demand, passing), np.minimum(left, queue)
         load = np.maximum(demand, 0.01) / left
         speed_share = (1 - 0.08 * wet) * (1 + 0.015 * smooth(keys, times, 60)) / (1 + 0.3 * load**4)
         free_flow, flow_max = self.free_flow[direction][stations], self.flow_max[direction][stations]
@@ -91,6 +133,21 @@ class TrafficStations:
             "flow": flow,
             "flow_share": np.round(100 * flow / flow_max),
         }
+
+    def _blocked(
+        self, collisions: list[Collision], direction: int, stations: np.ndarray, times: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What collisions leave: of the capacity before the queue, and of the demand behind the blocked lanes."""
+        queue, passing = np.ones(len(times)), np.full(len(times), np.inf)
+        for one in collisions:
+            if one.pair.direction != direction:
+                continue
+            later = times - _QUEUE_S * US_PER_S
+            before = stations == self.devices.index(one.pair.upstream)
+            queue[before & (later >= one.start) & (later < one.end)] = _COLLISION_LEFT
+            behind = stations == self.devices.index(one.pair.downstream)
+            passing[behind & (times >= one.start) & (times < one.end)] = _COLLISION_LEFT
+        return queue, passing
 
     def _capacity_left(self, stations: np.ndarray, times: np.ndarray) -> np.ndarray:
         left = np.ones(len(times))

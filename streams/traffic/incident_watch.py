@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from pulssi.corridors import Pair, lanes, load_stations, pairs
 from pulssi.errors import PoisonError, Reason
 from pulssi.frames import IndicatorKind, Indicators
 from pulssi.messages import SeriesInfo
@@ -24,7 +25,6 @@ from streams.grouping import ranges, starts_of
 from streams.groups import Describe, Interest
 from streams.season import Calendar
 from streams.traffic.cells import DIRECTIONS
-from streams.traffic.corridors import Pair, lanes, load_stations, pairs
 from streams.traffic.incidents import California7, Samples, occupancy_from
 from streams.traffic.pair_minutes import (
     DOWN_FLOW,

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
+from pulssi.corridors import lanes
 from pulssi.frames import IndicatorKind, Indicators
 from pulssi.geography import Places, load_places
 from pulssi.messages import SeriesInfo
@@ -25,7 +26,6 @@ from streams.grouping import order_by, ranges, running_max, starts_of
 from streams.indicator_rows import by_position
 from streams.traffic import measures
 from streams.traffic.cells import FLOW, OCCUPANCY, SHARE, SPEED, Cells, Describe
-from streams.traffic.corridors import lanes
 from streams.traffic.flow import free_flow_class, level_of_service
 from streams.traffic.health import Health, HealthLimits
 

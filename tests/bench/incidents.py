@@ -18,7 +18,7 @@ from itertools import product
 
 import numpy as np
 
-from streams.traffic.corridors import load_stations, pairs
+from pulssi.corridors import load_stations, pairs
 from streams.traffic.health import without_repeats
 from streams.traffic.incident_watch import CALIFORNIA_7, EVIDENCE_MIN
 from streams.traffic.incidents import California7, California8, IncidentDetector, Samples, StandardNormalDeviate

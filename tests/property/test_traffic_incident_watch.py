@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pulssi.corridors import lanes
 from pulssi.frames import IndicatorKind, Indicators
 from pulssi.partitions import Record
 from pulssi.series import partition_of, series_id
@@ -14,7 +15,6 @@ from pulssi.settings import StreamsSettings
 from pulssi.topics import Topics
 from streams.groups_processor import GroupsProcessor
 from streams.season import Calendar
-from streams.traffic.corridors import lanes
 from streams.traffic.incident_watch import CALIFORNIA_7, EVIDENCE_MIN
 from streams.traffic.incidents import California7, Samples, occupancy_from
 from streams.traffic.seasonal_contrast import SeasonalContrast, local

@@ -2,8 +2,8 @@
 
 import pytest
 
+from pulssi.corridors import PAIR_KM, Station, distance_km, load_stations, pairs
 from pulssi.geography import load_places
-from streams.traffic.corridors import PAIR_KM, Station, distance_km, load_stations, pairs
 
 
 def test_every_station_is_a_place_that_we_know():
