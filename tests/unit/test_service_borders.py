@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streams.traffic.flow import KM_PER_MILE, free_flow_class, level_of_service
+from streams.traffic.flow import free_flow_class, level_of_service
 from streams.traffic.health import LIMITS_BY_LANE, DetectorHealth, Health
 from streams.transit.headways import adherence_level, on_time_level, regularity
 
@@ -27,7 +27,7 @@ def test_a_share_of_free_flow_changes_its_class_at_digitraffics_limits(limit, be
 # Highway Capacity Manual: highest density of levels A to E, passenger cars per mile and lane.
 @pytest.mark.parametrize(("level", "limit"), list(enumerate([11, 18, 26, 35, 45])))
 def test_a_density_at_its_limit_is_of_the_better_level(level, limit):
-    per_km = np.array([limit - 1e-9, limit + 1e-9]) / KM_PER_MILE
+    per_km = np.array([limit - 1e-9, limit + 1e-9]) / 1.609344
     assert level_of_service(per_km).tolist() == [level, level + 1]
 
 
