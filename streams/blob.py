@@ -6,6 +6,7 @@ contents are compressed by whoever stores them.
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Mapping
 
@@ -16,6 +17,9 @@ from pulssi.errors import PoisonError, Reason
 
 _HEAD = struct.Struct("<8sHI")
 _MAGIC = b"pulssi\0s"
+
+Piece = bytes | memoryview
+"""Some bytes of a blob."""
 
 
 class _Entry(msgspec.Struct, array_like=True):
@@ -29,15 +33,38 @@ class _Table(msgspec.Struct):
     arrays: list[_Entry]
 
 
+def pieces(
+    version: int, facts: Mapping[str, int | str | list[int]], arrays: Mapping[str, np.ndarray | list[Piece]]
+) -> list[Piece]:
+    """A blob before it is put together; instead of an array of bytes there may be the pieces of another blob."""
+    entries: list[_Entry] = []
+    parts: list[Piece] = []
+    for name, given in arrays.items():
+        if isinstance(given, np.ndarray):
+            entries.append(_Entry(name, given.dtype.str, list(given.shape)))
+            parts += [np.ascontiguousarray(given).data.cast("B")] if given.size else []
+        else:
+            entries.append(_Entry(name, "|u1", [sum(map(len, given))]))
+            parts += given
+    table = msgspec.json.encode(_Table(dict(facts), entries))
+    return [_HEAD.pack(_MAGIC, version, len(table)), table, *parts]
+
+
+def joined(parts: list[Piece]) -> bytes:
+    """The blob of its pieces; the list is emptied on the way, so that what is copied need not stay in memory."""
+    blob = io.BytesIO()
+    parts.reverse()
+    while parts:
+        blob.write(parts.pop())
+    return blob.getvalue()
+
+
 def pack(version: int, facts: Mapping[str, int | str | list[int]], arrays: Mapping[str, np.ndarray]) -> bytes:
     """One bytes object that `unpack` gives back exactly."""
-    entries = [_Entry(name, array.dtype.str, list(array.shape)) for name, array in arrays.items()]
-    table = msgspec.json.encode(_Table(dict(facts), entries))
-    parts = [_HEAD.pack(_MAGIC, version, len(table)), table]
-    return b"".join([*parts, *(np.ascontiguousarray(array).data.cast("B") for array in arrays.values() if array.size)])
+    return joined(pieces(version, facts, arrays))
 
 
-def unpack(data: bytes, version: int) -> tuple[dict[str, int | str | list[int]], dict[str, np.ndarray]]:
+def unpack(data: Piece, version: int) -> tuple[dict[str, int | str | list[int]], dict[str, np.ndarray]]:
     """Facts and arrays; the arrays are views on `data`.
 
     Raises:

@@ -9,7 +9,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from streams.lists import Lists
 from streams.panes import PaneRing
+
+_AT_ONCE = 1 << 20
+"""Values of lists."""
 
 
 def arrays_of(ring: PaneRing, rows: int) -> dict[str, np.ndarray]:
@@ -20,9 +24,6 @@ def arrays_of(ring: PaneRing, rows: int) -> dict[str, np.ndarray]:
     full = live[ring.block[live] > 0]
     excluded = full[ring.n_excluded[full] > 0]
     revised = np.flatnonzero(ring.revisions[:, inside].any(axis=0)) + 1
-    readings, of_reading = ring.readings.gather(full)
-    entries, of_entry = ring.sketch.gather(full)
-    told, of_told = ring.told.gather(live)
     return {
         "oldest": ring.oldest[:rows],
         "newest": ring.newest[:rows],
@@ -36,12 +37,12 @@ def arrays_of(ring: PaneRing, rows: int) -> dict[str, np.ndarray]:
         "n_excluded": ring.n_excluded[excluded],
         "revised": revised.astype(np.uint32),
         "revisions": ring.revisions[:, revised],
-        "readings": readings,
-        "of_reading": of_reading.astype(np.uint32),
-        "told": told,
-        "of_told": of_told.astype(np.uint32),
-        "entries": entries,
-        "of_entry": of_entry.astype(np.uint32),
+        "readings": ring.readings.gather(full)[0],
+        "n_readings": ring.readings.length[full],
+        "told": ring.told.gather(live)[0],
+        "n_told": ring.told.length[live],
+        "entries": ring.sketch.gather(full)[0],
+        "n_entries": ring.sketch.length[full],
     }
 
 
@@ -66,10 +67,20 @@ def fill(ring: PaneRing, rows: int, arrays: Mapping[str, np.ndarray]) -> None:
     ring.fill_blocks(full, arrays["sums"])
     ring.n_excluded[arrays["excluded"].astype(np.int64)] = arrays["n_excluded"]
     ring.revisions[:, arrays["revised"].astype(np.int64)] = arrays["revisions"]
-    for lists, cells, values, owner in (
-        (ring.readings, full, arrays["readings"], arrays["of_reading"]),
-        (ring.told, live, arrays["told"], arrays["of_told"]),
-        (ring.sketch, full, arrays["entries"], arrays["of_entry"]),
+    for lists, cells, values, lengths in (
+        (ring.readings, full, arrays["readings"], arrays["n_readings"]),
+        (ring.told, live, arrays["told"], arrays["n_told"]),
+        (ring.sketch, full, arrays["entries"], arrays["n_entries"]),
     ):
-        order = np.argsort(owner, kind="stable")
-        lists.append(cells[owner[order].astype(np.int64)], values[order])
+        _fill_lists(lists, cells, values, lengths)
+
+
+def _fill_lists(lists: Lists, cells: np.ndarray, values: np.ndarray, lengths: np.ndarray) -> None:
+    """Put values into empty lists, some lists at a time, so that little more memory is needed than they take."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    first, place = 0, 0
+    while first < len(cells):
+        last = max(first + 1, int(np.searchsorted(ends, place + _AT_ONCE, "right")))
+        end = int(ends[last - 1])
+        lists.append(np.repeat(cells[first:last], lengths[first:last]), values[place:end])
+        first, place = last, end

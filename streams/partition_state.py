@@ -12,7 +12,7 @@ from pulssi.quality import EXCLUDED, Quality
 from pulssi.settings import StreamsSettings
 from pulssi.times import US_PER_S
 from streams.anomaly import Columns, Detector, EvidenceDetector, Scores
-from streams.blob import pack, unpack
+from streams.blob import Piece, joined, pieces, unpack
 from streams.cadence import Cadence
 from streams.catalogue import Limits, Lookup
 from streams.grouping import Runs, order_by, ranges, starts_of
@@ -29,7 +29,7 @@ from streams.series_table import SeriesTable
 from streams.steps import Arrived, Due, Kept, Marks, united
 from streams.windows import evaluate
 
-VERSION = 8
+VERSION = 9
 """Of the snapshot."""
 
 ADVANCE_PANES = 16
@@ -75,7 +75,7 @@ class PartitionState:
         PoisonError: the snapshot cannot be read or was made with other windows.
     """
 
-    def __init__(self, settings: StreamsSettings, lookup: Lookup, snapshot: bytes | None = None) -> None:
+    def __init__(self, settings: StreamsSettings, lookup: Lookup, snapshot: Piece | None = None) -> None:
         pane_us = settings.pane_s * US_PER_S
         self._settings = settings
         self._lookup = lookup
@@ -468,15 +468,19 @@ class PartitionState:
 
     def snapshot(self) -> bytes:
         """The whole state, exactly."""
+        return joined(self.pieces())
+
+    def pieces(self) -> list[Piece]:
+        """The same in pieces, some of them parts of the living state."""
         n = len(self.table)
         facts: dict[str, int | str | list[int]] = {**self._shape(), "clock": self.clock, "position": self.position}
-        arrays = {"ids": self.table.ids}
+        arrays: dict[str, np.ndarray | list[Piece]] = {"ids": self.table.ids}
         for prefix, part in self._parts():
             arrays |= {f"{prefix}.{name}": getattr(part, name)[:n] for name in part.COLUMNS}
         arrays |= {f"ring.{name}": array for name, array in arrays_of(self._ring, n).items()}
-        return pack(VERSION, facts, arrays)
+        return pieces(VERSION, facts, arrays)
 
-    def _restore(self, snapshot: bytes) -> None:
+    def _restore(self, snapshot: Piece) -> None:
         facts, arrays = unpack(snapshot, VERSION)
         differing = [name for name, value in self._shape().items() if facts.get(name) != value]
         if differing:

@@ -14,7 +14,7 @@ from pulssi.settings import StreamsSettings
 from pulssi.topics import Topics
 from streams.air.particles import ParticleSensors
 from streams.air.station_indices import StationIndices
-from streams.blob import pack, unpack
+from streams.blob import Piece, joined, pieces, unpack
 from streams.catalogue import Lookup
 from streams.groups import Describe, Router
 from streams.groups_processor import interests
@@ -37,11 +37,12 @@ def _nothing_known(_series_id: int) -> None:
     """No series has a description."""
 
 
-def _parts(snapshot: bytes, sensors: Sensors) -> tuple[bytes, ...]:
+def _parts(snapshot: bytes, sensors: Sensors) -> tuple[memoryview, bytes, bytes, bytes]:
     facts, arrays = unpack(snapshot, VERSION)
     if facts["sensors"] != sensors.fingerprint:
         raise PoisonError(Reason.BAD_RECORD, "a snapshot made with another streams.sensors_file")
-    return tuple(arrays[name].tobytes() for name in _PARTS)
+    windows, particles, air, traffic = (arrays[name] for name in _PARTS)
+    return windows.data, particles.tobytes(), air.tobytes(), traffic.tobytes()
 
 
 class ReadingsProcessor:
@@ -135,10 +136,12 @@ class ReadingsProcessor:
 
     def snapshot(self) -> bytes:
         """The whole state, exactly."""
-        behind = (one.snapshot() for one in (self._particles, *self._stations))
-        parts = zip(_PARTS, (self._state.snapshot(), *behind), strict=True)
-        facts = {"sensors": self._sensors.fingerprint}
-        return pack(VERSION, facts, {name: np.frombuffer(part, np.uint8) for name, part in parts})
+        return joined(self._pieces())
+
+    def _pieces(self) -> list[Piece]:
+        behind: list[list[Piece]] = [[one.snapshot()] for one in (self._particles, *self._stations)]
+        parts = zip(_PARTS, (self._state.pieces(), *behind), strict=True)
+        return pieces(VERSION, {"sensors": self._sensors.fingerprint}, dict(parts))
 
     def _windows(self, rows: Indicators) -> list[Output]:
         return frames(self._topics.indicators, self._partition, rows, kinds="window")
