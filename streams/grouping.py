@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 _FEW = 256
+_WIDEST = 1 << 62
 
 
 def order_by(keys: np.ndarray) -> np.ndarray:
@@ -58,14 +59,22 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def running_max(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Greatest value so far within each run; doubling steps, so a run of length n takes log2(n) passes."""
+    """Greatest value so far within each run; int64."""
+    lengths = lengths_of(starts, len(values))
+    if len(values) == len(starts):
+        return np.asarray(values.copy())
+    low = int(values.min())
+    width = int(values.max()) - low + 1
+    if width * len(starts) < _WIDEST:  # each run is lifted above the one before it
+        lift = (np.arange(len(starts)) * width - low).repeat(lengths)
+        return np.asarray(np.maximum.accumulate(values + lift) - lift)
+    return _running_max_by_doubling(values, starts, lengths)
+
+
+def _running_max_by_doubling(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The same for values of any range; a run of length n takes log2(n) passes."""
     result: np.ndarray = values.copy()
-    n = len(values)
-    lengths = lengths_of(starts, n)
-    longest = int(lengths.max()) if n else 0
-    if longest <= 1:
-        return result
-    place = np.arange(n) - np.repeat(starts, lengths)
+    place, longest = np.arange(len(values)) - np.repeat(starts, lengths), int(lengths.max())
     step = 1
     while step < longest:
         reached = np.flatnonzero(place >= step)

@@ -141,9 +141,11 @@ class SequenceChecks:
 
     def _stuck(self, runs: Runs, row: np.ndarray, time: np.ndarray, changed: np.ndarray, limits: Limits) -> np.ndarray:
         place, repeats_before = np.arange(runs.n), self.repeats[row]
-        began = runs.running_max(np.where(changed, place, NEVER), runs.starts - 1 - repeats_before)
+        before = runs.starts - 1 - repeats_before
+        began = runs.running_max(np.where(changed, place, runs.spread(before)), before)
         repeats = place - began
-        since = runs.running_max(np.where(changed, time, NEVER), self.same_since[row])
+        earlier = began < runs.spread(runs.starts)
+        since = np.where(earlier, runs.spread(self.same_since[row]), time[np.maximum(began, 0)])
         finished = runs.shifted(repeats, repeats_before) * changed
         longest_before = self.longest[row]
         longest = runs.running_max(finished, longest_before)

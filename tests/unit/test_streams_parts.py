@@ -40,7 +40,7 @@ def test_order_by_is_a_stable_sort(keys):
     assert order_by(keys).tolist() == np.argsort(keys, kind="stable").tolist()
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(-9, 9)), max_size=60))
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(-9, 9) | st.integers(-(2**62), 2**62)), max_size=60))
 def test_running_max_and_shift_stay_within_their_runs(rows):
     rows.sort(key=lambda row: row[0])
     keys, values = (np.array([row[i] for row in rows], np.int64) for i in range(2))
