@@ -73,7 +73,7 @@ def main() -> None:
         saver.PART_BYTES = snapshots.PART_BYTES = int(os.environ["PART_BYTES"])
         partition_module._SAVED_BYTES_PER_S = 1 << 40
         partition_module._PAUSE_SHARE_MAX = 1.0
-    runner._TOPICS_S = 0.5
+    runner._TOPICS_S = 2.0
     kafka = KafkaSettings(
         bootstrap=os.environ["BOOTSTRAP"],
         prefix=os.environ["PREFIX"],

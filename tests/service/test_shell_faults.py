@@ -121,7 +121,7 @@ def test_a_stopped_worker_that_wakes_up_after_its_partitions_moved_does_no_harm(
     time.sleep(1.0)
     sleeper.signal(signal.SIGSTOP)
     other = run.worker("other", INTERVAL_S="0.3")
-    other.wait_for("assigned", timeout_s=20.0)
+    other.wait_for("assigned", timeout_s=40.0)
     wait_until(lambda: _assigned(other) == 4, "the other has all partitions", timeout_s=20.0)
     time.sleep(1.0)
     sleeper.signal(signal.SIGCONT)

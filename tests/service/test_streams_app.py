@@ -177,12 +177,13 @@ class City:
         return found
 
     def shown(self) -> Counter[tuple[str, str]]:
-        """The same as the worker's `/metrics` tell it."""
+        """The same as the worker's `/metrics` tell it, of the topics that it is fed."""
         with urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
         pattern = re.compile(r'pulssi_noted_total{component="streams",source="(.*)",what="(.*)"} (.*)')
         matches = filter(None, map(pattern.fullmatch, lines))
-        return Counter({(one[1], one[2]): int(float(one[3])) for one in matches})
+        fed = {topic for topic, _ in self.frames}
+        return Counter({(one[1], one[2]): int(float(one[3])) for one in matches if one[1] in fed})
 
     def saved(self) -> dict[tuple[str, int], tuple[int, bytes]]:
         """Next offset and state of each partition, as a restart would load it."""
