@@ -21,7 +21,7 @@ from streams.tails import WARM, MeanTail, Precedents, QuantileTail
 class Cause(IntEnum):
     """What is most unusual about a reading."""
 
-    LEVEL = 0  # the reading is far from what its time of the day and of the week leads to expect, or the mean has moved
+    LEVEL = 0  # the reading is far from what its time leads to expect or from the last ones, or the mean has moved
     SPREAD = 1  # readings have been further off than usual for a while
     SHAPE = 2  # readings follow each other as they have not done before
     SILENCE = 3  # the reading ends a silence far longer than the usual interval
@@ -84,9 +84,10 @@ _CHUNK = 1 << 14
 class EvidenceDetector:
     """Adds up how rare a reading is for its own series in four respects.
 
-    They are its deviation from what its time of the day or of the week leads to expect, the distance between a short
-    and a long running mean, the running surprise of one level following another, and the surprise of this one. Each
-    becomes the decades of its tail probability in the series so far. The four say partly the same, and how much differs
+    They are its deviation from what its time of the day or of the week leads to expect, or from the mean of the
+    last such deviations; the distance between a short and a long running mean, or the running mean deviation; the
+    running surprise of one level following another; and the surprise of this one. Each becomes the decades of its tail
+    probability in the series so far. The four say partly the same, and how much differs
     from series to series: their sum over `DEPENDENCE` are the decades that noise and recorded data of many kinds bear
     out, and never more than the series' own precedents do. With P the tail probability that they stand for, `score` is
     1 - P n / `SCORED_FROM` after n readings: 100 (1 - score) readings as unusual are to be expected by chance in all
@@ -104,7 +105,9 @@ class EvidenceDetector:
     COLUMNS: ClassVar[tuple[str, ...]] = ("state", "peaks")
 
     SHORT_READINGS, LONG_READINGS = 24, 288
-    SHAPE_READINGS = 12
+    SHAPE_READINGS, SPREAD_READINGS = 12, 36
+    EITHER = float(np.log10(2.0))
+    """The less likely of two numbers comes up to twice as often as one alone (Bonferroni)."""
     SPREAD_RATE = 0.001
     SPREAD_CLIP = 10.0
     SPREAD_TIMES = 2.0
@@ -126,11 +129,11 @@ class EvidenceDetector:
         self._peak, self._peaks, self._block = record.number(-np.inf), record.number(-np.inf), record.number()
         self._season = Season(record)
         self._ranges, self._steps = RangeSymbols(record, (6, 5), (0.0, 0.002)), Transitions(record, (6, 5))
-        self._tails, self._sudden = QuantileTail(record, 3), MeanTail(record)
+        self._tails, self._steps_tail = QuantileTail(record, 5), MeanTail(record)
         self._precedents = Precedents(record, self.SCORED_FROM, self.MEMORY_READINGS)
-        self.state, self.peaks = record.rows(0), np.zeros((0, self.REST_BLOCKS + 1))
+        self.state, self.peaks = record.rows(0), np.zeros((0, self.REST_BLOCKS + 1), np.float32)
         short = self.SHORT_READINGS
-        readings = (short, self.LONG_READINGS, self.SHAPE_READINGS, short, short)
+        readings = (short, self.LONG_READINGS, self.SHAPE_READINGS, self.SPREAD_READINGS, short)
         self._weights = 2.0 / (np.array(readings, np.float64)[:, None] + 1.0)
         self._demands = self.DEPENDENCE * np.log10(np.arange(1, self.MEMORY_READINGS + 1) / self.SCORED_FROM)
 
@@ -140,7 +143,6 @@ class EvidenceDetector:
             ("detector", self),
             ("season", self._season),
             ("steps", self._steps),
-            ("tails", self._tails),
         )
 
     def grow(self, rows: int) -> None:
@@ -194,22 +196,28 @@ class EvidenceDetector:
         after = np.add(n, 1.0, out=state[self._n])
         recent = 1.0 / after
         silent = self._silence(state, n, times)
-        deviation = self._season.deviation(state, rows, slots, values)
+        deviation = self._season.deviation(state, rows, n, slots, values)
         surprise = self._steps.surprise(state, rows, n, self._ranges.of(state, values))
         size, smooth, spread = np.abs(deviation), state[self._smooth], state[self._spread].copy()
+        sudden = np.abs(deviation - smooth[4])
         news = np.stack((values, values, surprise[0], size, deviation))
         smooth += np.maximum(self._weights, recent) * (news - smooth)
         shift = np.abs(smooth[0] - smooth[1])
-        level, drift, shape = self._tails.decades(state, rows, n, recent, np.stack((size, shift, smooth[2])))
-        shape += self._sudden.decades(state, n, recent, surprise[1])
+        numbers = np.stack((size, shift, smooth[2], sudden, smooth[3]))
+        level, drift, shape, jump, width = self._tails.decades(state, n, recent, numbers)
+        width -= self.EITHER
+        np.maximum(level, jump - self.EITHER, out=level)
+        wide = (width > drift) | (smooth[3] > self.SPREAD_TIMES * spread)
+        wide &= smooth[3] > self.SPREAD_TIMES * np.abs(smooth[4])
+        np.maximum(drift, width, out=drift)
+        shape += self._steps_tail.decades(state, n, recent, surprise[1])
         self._enter(state, rows, times)
         evidence = self.DEPENDENCE * self._precedents.decades(state, n, (level + drift + shape) / self.DEPENDENCE)
         evidence -= self._demands.take(n.astype(np.int64), mode="clip")
         score = 1.0 - 10.0 ** (np.maximum(evidence, 0.0) / -self.DEPENDENCE)
         score *= n >= self.SCORED_FROM
-        wide = smooth[3] > self.SPREAD_TIMES * np.maximum(spread, np.abs(smooth[4]))
         cause = wide.astype(np.int8)  # level or spread
-        cause[(shape > level + drift) & ~wide] = Cause.SHAPE
+        cause[(shape > np.maximum(level, drift)) & ~wide] = Cause.SHAPE
         cause[silent] = Cause.SILENCE
         self._widen(state[self._spread], n, recent, size)
         return Scores(score, values - deviation, spread, cause, self._fresh(state, evidence))

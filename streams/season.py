@@ -82,7 +82,9 @@ class Season:
     """Running means by half hour of the day and by hour of the week, of which it takes what has been nearer.
 
     The hour of the week counts once it has been there `WEEKS_LEAST` times and the mean deviation from it is clearly the
-    smaller one; until then the half hour of the day does.
+    smaller one; until then the half hour of the day does. In a half hour that is new to a series of `BORROWED_FROM`
+    readings, what the nearest known ones before and after it lead to expect counts as a first reading, so that neither
+    its first value nor those that follow are judged by that value itself.
 
     Args:
         record: takes up what is needed at each reading.
@@ -94,6 +96,7 @@ class Season:
 
     COLUMNS: ClassVar[tuple[str, ...]] = ("means", "seen")
 
+    BORROWED_FROM = 100
     DAY_RATE = 0.1
     WEEK_RATE = 0.3
     WEEKS_LEAST = 2
@@ -114,18 +117,24 @@ class Season:
         """Let the series begin with their first values."""
         state[self._origin, first] = values
 
-    def deviation(self, state: np.ndarray, rows: np.ndarray, slots: np.ndarray, values: np.ndarray) -> np.ndarray:
+    def deviation(
+        self, state: np.ndarray, rows: np.ndarray, n: np.ndarray, slots: np.ndarray, values: np.ndarray
+    ) -> np.ndarray:
         """How far each value is from what was expected, 0 where nothing is known; then learn.
 
         Args:
             state: records.
             rows: int64, distinct.
+            n: float64 [rows], readings that each had before.
             slots: int64 [2, rows] of a calendar.
             values: float64.
         """
         at = slots + rows * (DAY_SLOTS + WEEK_SLOTS)
         all_means, all_seen = self.means.reshape(-1), self.seen.reshape(-1)
         seen, known = all_seen.take(at), all_means.take(at).astype(np.float64)
+        new = ((seen[0] == 0) & (n >= self.BORROWED_FROM)).nonzero()[0]
+        if len(new):
+            known[0, new], seen[0, new] = self._between(rows[new], slots[0, new]), 1
         away = values - state[self._origin]
         means = np.where(seen, known, away)
         off = away - means
@@ -139,6 +148,16 @@ class Season:
         all_means[at] = means + np.maximum(self._rates, 1.0 / more) * (away - means)
         all_seen[at] = more
         return np.asarray(np.where(weekly, off[1], off[0]))
+
+    def _between(self, rows: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        """What the nearest known half hours of the day before and after new ones lead to expect, by their distance."""
+        known = self.seen[rows, :DAY_SLOTS] > 0
+        ahead = (np.arange(DAY_SLOTS) - slots[:, None]) % DAY_SLOTS
+        after = np.argmin(np.where(known, ahead, DAY_SLOTS), axis=1)
+        before = np.argmin(np.where(known, DAY_SLOTS - ahead, DAY_SLOTS), axis=1)
+        to_after, to_before = (after - slots) % DAY_SLOTS, (slots - before) % DAY_SLOTS
+        means = self.means[rows, before] * to_after + self.means[rows, after] * to_before
+        return np.asarray(means / (to_after + to_before))
 
     def _compare(self, compared: np.ndarray, errors: np.ndarray, sizes: np.ndarray, ready: np.ndarray) -> None:
         """Learn the mean deviations from both, where there are both."""

@@ -8,8 +8,6 @@ are distinct.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
 from streams.record import Record
@@ -34,15 +32,14 @@ class QuantileTail:
     The shape comes from the moments of the excess (Hosking and Wallis 1987), drawn to the exponential as by
     `PRIOR_PEAKS` of its peaks, and is not below it: a finite end is not believed.
 
+    Until a feature has had `WARM` numbers, its columns hold the greatest `TOP` of them, their sum and the sum of their
+    squares; from then on its threshold, the mean excess, the mean square of the excess, the scale of steps, the number
+    of peaks, and the numbers since the last one above the threshold.
+
     Args:
         record: takes up the state.
         features: how many numbers come with each reading.
-
-    Attributes:
-        top, total, squares: [rows, features, TOP] greatest of the first `WARM` numbers; their sums and sums of squares.
     """
-
-    COLUMNS: ClassVar[tuple[str, ...]] = ("top", "total", "squares")
 
     PASSING = 0.05
     TOP = 4
@@ -57,56 +54,53 @@ class QuantileTail:
     """then it comes down faster, up to so many times."""
 
     def __init__(self, record: Record, features: int) -> None:
-        self.top = np.zeros((0, features, self.TOP))
-        self.total, self.squares = np.zeros((0, features)), np.zeros((0, features))
         self._features = features
         self._columns = record.numbers(6 * features)
         self._at_threshold = -np.log10(self.PASSING)
 
-    def decades(
-        self, state: np.ndarray, rows: np.ndarray, n: np.ndarray, recent: np.ndarray, x: np.ndarray
-    ) -> np.ndarray:
+    def decades(self, state: np.ndarray, n: np.ndarray, recent: np.ndarray, x: np.ndarray) -> np.ndarray:
         """-log10 of the tail probability, 0 below the threshold; then learn.
 
         Args:
             state: records.
-            rows: int64, distinct.
             n: float64 [rows], readings that each had before.
             recent: 1 / (n + 1).
             x: float64 [features, rows].
         """
-        columns = state[self._columns].reshape(6, self._features, len(rows))
+        columns = state[self._columns].reshape(6, self._features, -1)
         warming = n < WARM
         if not np.count_nonzero(warming):
             return self._follow(columns, recent, x)
         result = np.zeros(x.shape)
         some, going = warming.nonzero()[0], (~warming).nonzero()[0]
-        self._warm(columns, some, rows[some], n[some], x[:, some].T)
+        columns[:, :, some] = self._warm(columns[:, :, some], n[some], x[:, some])
         if len(going):
             old = columns[:, :, going]
             result[:, going] = self._follow(old, recent[going], x[:, going])
             columns[:, :, going] = old
         return result
 
-    def _warm(self, columns: np.ndarray, at: np.ndarray, rows: np.ndarray, n: np.ndarray, x: np.ndarray) -> None:
-        top = self.top[rows]
-        top[n == 0] = -np.inf
-        least = np.argmin(top, axis=2)[:, :, None]
-        top = np.where(np.arange(self.TOP) == least, np.maximum(np.min(top, axis=2), x)[:, :, None], top)
-        total, squares = self.total[rows] + x, self.squares[rows] + x * x
-        self.top[rows], self.total[rows], self.squares[rows] = top, total, squares
+    def _warm(self, columns: np.ndarray, n: np.ndarray, x: np.ndarray) -> np.ndarray:
+        top, (total, squares) = columns[: self.TOP], columns[self.TOP :]
+        top[:, :, n == 0] = -np.inf
+        least = np.argmin(top, axis=0)
+        np.put_along_axis(top, least[None], np.maximum(np.min(top, axis=0), x)[None], axis=0)
+        total += x
+        squares += x * x
         done = np.flatnonzero(n == WARM - 1)
         if len(done):
-            limit = np.min(top[done], axis=2)
-            above = top[done] > limit[:, :, None]
-            peaks = above.sum(axis=2)
-            excess = (np.where(above, top[done] - limit[:, :, None], 0.0)).sum(axis=2)
-            excess = np.where(peaks > 0, excess / np.maximum(peaks, 1), 1e-9)
-            variance = squares[done] / WARM - (total[done] / WARM) ** 2
-            scale = np.maximum(np.sqrt(np.maximum(variance, 0.0)), 1e-9)
-            start = (limit, excess, 2.0 * excess**2, scale, np.maximum(peaks, 1))
-            for column, found in zip(columns[:5], start, strict=True):
-                column[:, at[done]] = found.T
+            columns[:, :, done] = self._first(*(part[..., done] for part in (top, total, squares)))
+        return columns
+
+    def _first(self, top: np.ndarray, total: np.ndarray, squares: np.ndarray) -> np.ndarray:
+        limit = np.min(top, axis=0)
+        above = top > limit
+        peaks = above.sum(axis=0)
+        excess = np.where(above, top - limit, 0.0).sum(axis=0)
+        excess = np.where(peaks > 0, excess / np.maximum(peaks, 1), 1e-9)
+        variance = squares / WARM - (total / WARM) ** 2
+        scale = np.maximum(np.sqrt(np.maximum(variance, 0.0)), 1e-9)
+        return np.stack((limit, excess, 2.0 * excess**2, scale, np.maximum(peaks, 1.0), np.zeros(limit.shape)))
 
     def _follow(self, columns: np.ndarray, recent: np.ndarray, x: np.ndarray) -> np.ndarray:
         limit, excess, squares, scale, peaks, quiet = columns

@@ -20,11 +20,9 @@ TAILS = {
 def quantile_decades(values):
     record = Record()
     tail = QuantileTail(record, 1)
-    state, rows = record.rows(SERIES).T.copy(), np.arange(SERIES)
-    for name in tail.COLUMNS:
-        setattr(tail, name, np.zeros((SERIES, *getattr(tail, name).shape[1:])))
+    state = record.rows(SERIES).T.copy()
     steps = [
-        tail.decades(state, rows, np.full(SERIES, float(n)), np.full(SERIES, 1 / (n + 1)), values[n : n + 1])[0]
+        tail.decades(state, np.full(SERIES, float(n)), np.full(SERIES, 1 / (n + 1)), values[n : n + 1])[0]
         for n in range(len(values))
     ]
     return np.array(steps)
