@@ -84,15 +84,14 @@ _CHUNK = 1 << 14
 class EvidenceDetector:
     """Adds up how rare a reading is for its own series in four respects.
 
-    They are its deviation from what its time of the day or of the week leads to expect, or from the mean of the
-    last such deviations; the distance between a short and a long running mean, or the running mean deviation; the
-    running surprise of one level following another; and the surprise of this one. Each becomes the decades of its tail
-    probability in the series so far. The four say partly the same, and how much differs
-    from series to series: their sum over `DEPENDENCE` are the decades that noise and recorded data of many kinds bear
-    out, and never more than the series' own precedents do. With P the tail probability that they stand for, `score` is
-    1 - P n / `SCORED_FROM` after n readings: 100 (1 - score) readings as unusual are to be expected by chance in all
-    that the series has shown, so a longer series must show something rarer. Nothing looks ahead and no parameter
-    depends on the series.
+    They are its deviation from what its time of the day or of the week leads to expect, or from the mean of the last
+    such deviations; the distance between a short and a long running mean, or the running mean deviation; the running
+    surprise of one level following another; and the surprise of this one. Each becomes the decades of its tail
+    probability in the series so far. The four say partly the same, and how much differs from series to series: their
+    sum over `DEPENDENCE` are the decades that noise and recorded data of many kinds bear out, and never more than the
+    series' own precedents do. With P the tail probability that they stand for, `score` is 1 - P n / `SCORED_FROM`
+    after n readings: 100 (1 - score) readings as unusual are to be expected by chance in all that the series has
+    shown, so a longer series must show something rarer. Nothing looks ahead and no parameter depends on the series.
 
     Args:
         calendar: of the days and weeks.

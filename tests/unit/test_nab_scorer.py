@@ -1,13 +1,32 @@
-"""The scorer gives what the benchmark published: exactly for a silent detector and a recomputed simple one."""
+"""The scorer gives what the benchmark published: exactly for a silent detector and a recomputed simple one.
+
+Of the others only counts and scores were published: those fit the windows and the prices here.
+"""
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
+from collections import defaultdict
+from functools import cache
 from math import erfc
 
 import numpy as np
 import pytest
 
-from tests.nab_scorer import PROFILES, Series, at_threshold, best, corpus, published, published_scores, raw_score, worth
+from tests.nab_scorer import (
+    FOLDER,
+    PROFILES,
+    Series,
+    at_threshold,
+    best,
+    corpus,
+    published,
+    published_scores,
+    raw_score,
+    worth,
+)
 
 HALF_A_DIGIT = 5e-13  # the scores that were published had been written with twelve digits
 
@@ -60,6 +79,59 @@ def test_windowed_gaussian_scores_as_published(profile, gaussian):
         score, threshold = published()["windowedGaussian"][profile][name]
         detected = gaussian[name] >= threshold - HALF_A_DIGIT
         assert raw_score(one, detected, PROFILES[profile]) == pytest.approx(score, abs=1e-9), name
+
+
+def published_rows():
+    """Rows of published detectors on the shipped files; those of `random` are means of several runs."""
+    text = gzip.decompress((FOLDER / "published_scores_per_file.csv.gz").read_bytes()).decode()
+    return [row for row in csv.DictReader(io.StringIO(text)) if row["File"] in corpus() and row["Detector"] != "random"]
+
+
+@cache
+def inside_and_outside(name):
+    """How many rows after the probation are in windows, and what detections at the others are worth, rising."""
+    one = corpus()[name]
+    window, earns = (column[one.probation :] for column in worth(one))
+    return np.count_nonzero(window >= 0), np.sort(earns[window < 0])
+
+
+def counts(row):
+    return [int(float(row[name])) for name in ("TP", "TN", "FP", "FN")]
+
+
+def test_windows_and_probations_hold_as_many_rows_as_published_for_every_detector():
+    for row in published_rows():
+        inside, outside = inside_and_outside(row["File"])
+        right, quiet, false, missed = counts(row)
+        assert (right + missed, quiet + false) == (inside, len(outside)), row
+
+
+def test_published_scores_are_possible_for_the_published_numbers_of_detections():
+    """Positions were not published: the dearest and the cheapest ones bound the score of every detector."""
+    for row in published_rows():
+        profile, windows = PROFILES[row["Profile"]], len(corpus()[row["File"]].windows)
+        _, outside = inside_and_outside(row["File"])
+        right, _, false, _ = counts(row)
+        found = min(right, windows)
+        dearest = profile.false_cost * outside[:false].sum() - profile.missed_cost * (windows - min(found, 1))
+        cheapest = profile.false_cost * outside[::-1][:false].sum() + found - profile.missed_cost * (windows - found)
+        assert dearest - 1e-9 <= float(row["Score"]) <= cheapest + 1e-9, row
+
+
+def test_published_profiles_of_the_same_detections_differ_by_whole_windows():
+    """Missing costs 2 instead of 1 where false negatives count more, and nothing else changes."""
+    same = defaultdict(dict)
+    for row in published_rows():
+        same[row["Detector"], row["File"], *counts(row)][row["Profile"]] = float(row["Score"])
+    differences = [
+        (key[1], both["standard"] - both["reward_low_FN_rate"])
+        for key, both in same.items()
+        if {"standard", "reward_low_FN_rate"} <= both.keys()
+    ]
+    assert len(differences) > 500
+    for name, missed in differences:
+        assert missed == pytest.approx(round(missed), abs=1e-9)
+        assert 0 <= round(missed) <= len(corpus()[name].windows)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
