@@ -24,7 +24,7 @@ class Threshold:
 
 INFORMATION: dict[Directive, dict[str, Threshold]] = {
     "2008/50/EC": {"o3": Threshold(180)},
-    "2024/2881": {"o3": Threshold(180), "no2": Threshold(150), "so2": Threshold(275)},
+    "2024/2881": {"o3": Threshold(180), "no2": Threshold(150, 3), "so2": Threshold(275, 3)},
 }
 ALERT: dict[Directive, dict[str, Threshold]] = {
     "2008/50/EC": {"o3": Threshold(240), "no2": Threshold(400, 3), "so2": Threshold(500, 3)},

@@ -82,7 +82,7 @@ US = {  # decimals, then (lowest, highest, index of both)
 }
 UG_PER_PPB = {"o3": 47.998 / 24.055, "no2": 46.0055 / 24.055, "so2": 64.066 / 24.055, "co": 28.010 / 24.055}
 THRESHOLDS = {  # (information, hours in a row), (alert, hours in a row)
-    "eu_threshold_level": {"o3": ((180, 1), (240, 1)), "no2": ((150, 1), (200, 3)), "so2": ((275, 1), (350, 3))},
+    "eu_threshold_level": {"o3": ((180, 1), (240, 1)), "no2": ((150, 3), (200, 3)), "so2": ((275, 3), (350, 3))},
     "eu_threshold_level_2008": {"o3": ((180, 1), (240, 1)), "no2": (None, (400, 3)), "so2": (None, (500, 3))},
 }
 WHO = {"pm2_5": 15, "pm10": 45, "no2": 25, "so2": 40, "co": 4000}

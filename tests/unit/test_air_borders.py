@@ -180,9 +180,9 @@ def test_the_old_european_index_of_particles_is_that_of_a_day_and_of_gases_that_
 THRESHOLDS = [
     ("eu_threshold_level", "o3", 180, 1, 1),
     ("eu_threshold_level", "o3", 240, 2, 1),
-    ("eu_threshold_level", "no2", 150, 1, 1),
+    ("eu_threshold_level", "no2", 150, 1, 3),
     ("eu_threshold_level", "no2", 200, 2, 3),
-    ("eu_threshold_level", "so2", 275, 1, 1),
+    ("eu_threshold_level", "so2", 275, 1, 3),
     ("eu_threshold_level", "so2", 350, 2, 3),
     ("eu_threshold_level_2008", "o3", 180, 1, 1),
     ("eu_threshold_level_2008", "o3", 240, 2, 1),
