@@ -30,7 +30,6 @@ from pulssi.settings import Settings, load_settings
 from pulssi.shell.snapshots import Slot
 from pulssi.topics import Content, headers
 from streams.catalogue import Catalogue
-from streams.groups_processor import PARTS
 from streams.readings_processor import ReadingsProcessor
 from streams.transit.processor import TransitProcessor
 from tests.service.shell_harness import load, wait_until
@@ -269,7 +268,6 @@ def test_whatever_is_passed_over_is_counted_in_the_metrics_of_the_worker(kafka, 
     city.again()
     expected = city.noted()
     readings, vehicles = city.topics.readings, city.topics.vehicles
-    expected.update({(city.topics.groups, f"{part}_too_late"): 0 for part in PARTS})
     for kind in ("readings", "late", "duplicates", "flagged", "without_state"):
         assert expected[readings, kind] > 0
     for kind in ("events", "late", "duplicates", "vehicles_without_state"):
