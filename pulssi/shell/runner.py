@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+import xxhash
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from faust.types import TP
@@ -121,7 +122,7 @@ class Shell:
         if not await self._ready():
             return
         with tempfile.TemporaryDirectory(prefix="pulssi-faust-") as folder:
-            self._app = self._make_app(instance.name, Path(folder))
+            self._app = self._make_app(self._member(instance.name), Path(folder))
             await self._app.start()
             garbage.settle()
             self._log.info("started", group=self._group, instance=instance.name, topics=sorted(self._sources))
@@ -145,12 +146,13 @@ class Shell:
             try:
                 missing = needed - await _topics_of(self._kafka.bootstrap)
                 if not missing:
+                    await self._look_at_topics()
                     await self._outbox.start()
                     self._presence.back()
                     self._metrics.connected("kafka", up=True)
                     return True
                 self._presence.away(f"no topics {sorted(missing)}; `pulssi topics apply` makes them")
-            except KafkaError as error:
+            except (KafkaError, ClientError) as error:
                 self._presence.away(error)
             self._metrics.connected("kafka", up=False)
             await self._pause()
@@ -158,6 +160,15 @@ class Shell:
 
     async def _pause(self) -> None:
         await asyncio.sleep(random.uniform(*_RETRY_S))  # noqa: S311  jitter, no secret
+
+    def _member(self, instance: str) -> str:
+        """The name of this worker in the group, one for these topics.
+
+        Kafka gives a member that comes back under its name what it had, be it nothing since a topic was gone just then.
+        When topics were made again the worker must be somebody else.
+        """
+        ids = b"".join(self._source_id(topic) for topic in sorted(self._sources))
+        return f"{instance}-{xxhash.xxh3_64_hexdigest(ids)}"
 
     def _make_app(self, instance: str, folder: Path) -> Any:
         fetching = Fetching(self._batch_bytes_max, self._kafka.fetch_bytes_max, self._kafka.gather_ms_max / 1000)
