@@ -160,7 +160,8 @@ def test_a_database_that_goes_away_is_waited_for(bench, local_services):
     local_services.kill("database")
     local_services.wait_ready("database")
     load.check()
-    assert len(sink.events("away")) == len(sink.events("back")) <= 2, sink.log_file.read_text()
+    wait_until(lambda: len(sink.events("away")) == len(sink.events("back")), sink.log_file.read_text)
+    assert len(sink.events("away")) <= 2, sink.log_file.read_text()
 
 
 def test_kafka_that_goes_away_is_waited_for(bench, local_services):
@@ -174,7 +175,8 @@ def test_kafka_that_goes_away_is_waited_for(bench, local_services):
     local_services.wait_ready("kafka")
     load.check()
     assert sink.process.poll() is None, sink.log_file.read_text()
-    assert len(sink.events("away")) == len(sink.events("back")) <= 1, sink.log_file.read_text()
+    wait_until(lambda: len(sink.events("away")) == len(sink.events("back")), sink.log_file.read_text)
+    assert len(sink.events("away")) <= 1, sink.log_file.read_text()
     assert not sink.events("records are gone before they were stored")
 
 
